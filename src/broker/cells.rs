@@ -1,0 +1,216 @@
+//! Where the users' cells live: bounded by number, found by digest.
+
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_lc_rs::digest::{Context, SHA256};
+use moka::policy::EvictionPolicy;
+use moka::sync::Cache;
+
+use super::{MintError, UserToken};
+use crate::expiring::ExpiringCell;
+use crate::mapping::UserLookup;
+use crate::tenant::{Grant, ScopeSet, Tenant};
+
+/// Cells without a token yet: mints in flight and the memory of failures. They have a place of
+/// their own, so that users who get no token push out nobody who has one.
+const ARRIVING: u64 = 16_384;
+
+/// A user's cell.
+pub type UserCell = ExpiringCell<UserToken, MintError>;
+
+/// The digest of everything that decides what is asked of the tenant. Two grants share a key if
+/// and only if their upstream requests are equal; no personal data is in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct UserKey([u8; 32]);
+
+impl UserKey {
+    /// The key of a grant.
+    pub fn of(grant: &Grant) -> Self {
+        Self::new(&grant.tenant, &grant.user, &grant.scopes)
+    }
+
+    pub(super) fn new(tenant: &Tenant, user: &UserLookup, scopes: &ScopeSet) -> Self {
+        let parts = [
+            tenant.id.as_str(),
+            &tenant.url,
+            &tenant.client_id,
+            user.field().as_str(),
+            user.value(),
+            scopes.as_str(),
+        ];
+        let mut context = Context::new(&SHA256);
+        for part in parts {
+            // The length first: no value can pretend to be a value and its neighbour.
+            context.update(&(part.len() as u64).to_be_bytes());
+            context.update(part.as_bytes());
+        }
+        let mut key = [0; 32];
+        key.copy_from_slice(context.finish().as_ref());
+        Self(key)
+    }
+}
+
+/// The key is a digest already: eight of its bytes are as good as any hash of it.
+#[derive(Default)]
+struct DigestHasher(u64);
+
+impl Hasher for DigestHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        if let Some(head) = bytes.first_chunk() {
+            self.0 = u64::from_ne_bytes(*head);
+        }
+    }
+
+    fn write_usize(&mut self, _length: usize) {}
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+type Map = Cache<UserKey, Arc<UserCell>, BuildHasherDefault<DigestHasher>>;
+
+/// All the users' cells of this process.
+#[derive(Debug)]
+pub(super) struct Cells {
+    users: Map,
+    arriving: Map,
+}
+
+impl Cells {
+    pub fn new(max_users: u64, idle: Duration) -> Self {
+        // LRU: the default policy may refuse a newcomer, who would then mint on every request.
+        let map = |capacity| {
+            Cache::builder()
+                .max_capacity(capacity)
+                .eviction_policy(EvictionPolicy::lru())
+        };
+        Self {
+            users: map(max_users)
+                .time_to_idle(idle)
+                .build_with_hasher(BuildHasherDefault::default()),
+            arriving: map(ARRIVING)
+                .time_to_idle(idle)
+                .build_with_hasher(BuildHasherDefault::default()),
+        }
+    }
+
+    pub fn find(&self, key: UserKey) -> Option<Arc<UserCell>> {
+        self.users.get(&key).or_else(|| self.arriving.get(&key))
+    }
+
+    pub fn find_or_add(&self, key: UserKey) -> Arc<UserCell> {
+        if let Some(cell) = self.users.get(&key) {
+            return cell;
+        }
+        let entry = self.arriving.entry(key).or_default();
+        if !entry.is_fresh() {
+            return entry.into_value();
+        }
+        // It may have been promoted between the two looks: the older cell is the one.
+        match self.users.get(&key) {
+            Some(cell) => {
+                self.arriving.invalidate(&key);
+                cell
+            }
+            None => entry.into_value(),
+        }
+    }
+
+    /// Moves a cell that got its token among the users. A cell retired meanwhile stays out.
+    pub fn promote(&self, key: UserKey, cell: &Arc<UserCell>) {
+        if cell.is_retired() {
+            return;
+        }
+        self.users.insert(key, Arc::clone(cell));
+        self.arriving.invalidate(&key);
+        // `end` may have run between the two: it retires first, so this look sees it.
+        if cell.is_retired() {
+            self.users.invalidate(&key);
+        }
+    }
+
+    /// Retires a user's cells and takes them out, with the tokens they held.
+    pub fn end(&self, key: UserKey) -> Vec<(Arc<UserCell>, Option<Arc<UserToken>>)> {
+        // `promote` adds to the users before it leaves the arriving: looking in this order, a cell
+        // on its way cannot be missed. Retiring comes before removing, see `promote`.
+        let ended = [&self.arriving, &self.users]
+            .into_iter()
+            .filter_map(|map| map.get(&key));
+        let ended = ended
+            .map(|cell| (Arc::clone(&cell), cell.retire()))
+            .collect();
+        self.arriving.invalidate(&key);
+        self.users.invalidate(&key);
+        ended
+    }
+
+    pub fn len(&self) -> u64 {
+        self.users.entry_count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mapping::LookupField;
+    use crate::tenant::TenantId;
+    use proptest::prelude::*;
+
+    type Inputs = (String, String, String, bool, String, Vec<String>);
+
+    fn key((id, url, client, by_subject, value, scopes): &Inputs) -> UserKey {
+        let field = if *by_subject {
+            LookupField::Subject
+        } else {
+            LookupField::UserId
+        };
+        let scopes = ScopeSet::parse(&scopes.join(" ")).unwrap();
+        let tenant = Tenant {
+            id: TenantId::parse(id).unwrap(),
+            url: url.clone(),
+            client_id: client.clone(),
+            scopes: scopes.clone(),
+            optional_scopes: Vec::new(),
+            allowed_origins: Vec::new(),
+        };
+        UserKey::new(&tenant, &UserLookup::new(field, value).unwrap(), &scopes)
+    }
+
+    /// Few letters and the likely delimiters: collisions of a careless key would be common here.
+    fn inputs() -> impl Strategy<Value = Inputs> {
+        (
+            "[ab_-]{1,3}",
+            "[ab:/.]{1,3}",
+            "[ab|_ ]{0,3}",
+            any::<bool>(),
+            "[ab|_: ]{1,3}",
+            prop::collection::vec("[ab:_]{1,2}", 1..3),
+        )
+    }
+
+    fn canonical((id, url, client, by_subject, value, scopes): &Inputs) -> Inputs {
+        let mut scopes = scopes.clone();
+        scopes.sort();
+        scopes.dedup();
+        (
+            id.clone(),
+            url.clone(),
+            client.clone(),
+            *by_subject,
+            value.clone(),
+            scopes,
+        )
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+        #[test]
+        fn two_grants_share_a_key_if_and_only_if_all_inputs_are_equal(one in inputs(), two in inputs()) {
+            prop_assert_eq!(key(&one) == key(&two), canonical(&one) == canonical(&two));
+            prop_assert_eq!(key(&one), key(&canonical(&one)));
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! The command line. Exit codes: 0 ok, 1 findings or failure, 2 wrong usage.
+
+mod api_key;
+mod check;
+mod config_schema;
+#[cfg(feature = "simulator")]
+mod demo;
+mod healthcheck;
+mod keygen;
+mod serve;
+#[cfg(feature = "simulator")]
+mod simulate;
+mod token;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{self, Config, Sources};
+
+/// Verifies a portal's session and hands out cached Qlik Cloud impersonation tokens.
+#[derive(Parser)]
+#[command(version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the broker
+    Serve(ConfigFiles),
+    /// Run the broker with a simulated tenant and two users, and print what to try
+    #[cfg(feature = "simulator")]
+    Demo(demo::Options),
+    /// Run the simulated tenant alone
+    #[cfg(feature = "simulator")]
+    Simulate(simulate::Options),
+    /// Check the configuration, and with --live the tenants and issuers it names
+    Check(check::Options),
+    /// Mint one token and print it
+    Token(token::Options),
+    /// Make a key for a back end
+    #[command(subcommand)]
+    ApiKey(api_key::Command),
+    /// Make a key pair for private key JWT; the public JWK goes to standard output
+    Keygen(keygen::Options),
+    /// Print the JSON Schema of the configuration
+    ConfigSchema,
+    /// Ask a running broker whether it lives; for containers
+    Healthcheck(healthcheck::Options),
+}
+
+/// Which configuration to read.
+#[derive(Args, Clone)]
+struct ConfigFiles {
+    /// A TOML file, or a directory of them; may be repeated, later ones win
+    #[arg(long = "config", value_name = "FILE")]
+    files: Vec<PathBuf>,
+}
+
+impl ConfigFiles {
+    /// Prints all that is wrong when it cannot be used.
+    fn load(&self) -> anyhow::Result<Config> {
+        let sources = Sources::from_process(self.files.clone());
+        config::load(&sources).map_err(|problems| {
+            let count = problems.0.len();
+            anyhow::anyhow!(
+                "the configuration cannot be used ({count} problem{}):\n{problems}",
+                if count == 1 { "" } else { "s" }
+            )
+        })
+    }
+}
+
+/// Runs the command that the process was started with.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let outcome = match cli.command {
+        Command::Serve(files) => serve::run(&files),
+        #[cfg(feature = "simulator")]
+        Command::Demo(options) => demo::run(&options),
+        #[cfg(feature = "simulator")]
+        Command::Simulate(options) => simulate::run(&options),
+        Command::Check(options) => check::run(&options),
+        Command::Token(options) => token::run(&options),
+        Command::ApiKey(command) => api_key::run(&command),
+        Command::Keygen(options) => keygen::run(&options),
+        Command::ConfigSchema => {
+            config_schema::run();
+            Ok(())
+        }
+        Command::Healthcheck(options) => healthcheck::run(&options),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // The alternate form has the whole chain in one line.
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// A runtime with all cores, for the commands that serve.
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?)
+}

@@ -1,0 +1,132 @@
+//! `serve`: the broker and its ops listener, until a signal says stop.
+
+use std::future::Future;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use axum_server::Handle;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::ConfigFiles;
+use crate::app::App;
+use crate::config::{Config, Problem};
+use crate::{http, ops, telemetry};
+
+/// Histograms are folded this often, so that they do not grow between two scrapes.
+const METRICS_UPKEEP: Duration = Duration::from_secs(5);
+
+pub(super) fn run(files: &ConfigFiles) -> anyhow::Result<()> {
+    let config = files.load()?;
+    let _logs = telemetry::start(config.log.level, config.log.format)
+        .context("logging could not be started")?;
+    report_panics();
+    super::runtime()?.block_on(async {
+        let stop = stop_signal()?;
+        let running = Running::start(config)?;
+        tracing::info!(public = %running.public, ops = %running.ops, "listening");
+        running.until(stop).await
+    })
+}
+
+/// A panic's message may hold anything; where it happened is enough to find it.
+pub(super) fn report_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic
+            .location()
+            .map_or_else(String::new, ToString::to_string);
+        tracing::error!(place, "panicked");
+    }));
+}
+
+/// Resolves with the first SIGTERM or Ctrl-C.
+pub(super) fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+/// A broker that listens.
+pub(super) struct Running {
+    app: Arc<App>,
+    /// Where browsers and back ends call.
+    pub public: SocketAddr,
+    /// Where operators look.
+    pub ops: SocketAddr,
+    handles: [Handle<SocketAddr>; 2],
+    servers: [tokio::task::JoinHandle<std::io::Result<()>>; 2],
+}
+
+impl Running {
+    /// Binds both listeners before anything is served, so that a port in use is found at once.
+    pub fn start(config: Config) -> anyhow::Result<Self> {
+        let public = bind(config.server.listen, "server.listen")?;
+        let ops = bind(config.ops.listen, "ops.listen")?;
+        Self::on(public, ops, config)
+    }
+
+    /// Serves on these listeners, whatever the configuration says about addresses.
+    pub fn on(public: TcpListener, ops: TcpListener, config: Config) -> anyhow::Result<Self> {
+        for Problem {
+            path,
+            message,
+            remedy,
+            ..
+        } in &config.warnings
+        {
+            tracing::warn!(path, remedy, "{message}");
+        }
+        let addresses = (public.local_addr()?, ops.local_addr()?);
+        let app = App::build(config)?;
+        let handles = [Handle::new(), Handle::new()];
+        let servers = [
+            tokio::spawn(http::serve(public, http::router(&app), handles[0].clone())),
+            tokio::spawn(http::serve(ops, ops::router(&app), handles[1].clone())),
+        ];
+        if let Some(metrics) = app.metrics.clone() {
+            tokio::spawn(async move {
+                loop {
+                    tokio::time::sleep(METRICS_UPKEEP).await;
+                    metrics.run_upkeep();
+                }
+            });
+        }
+        Ok(Self {
+            app,
+            public: addresses.0,
+            ops: addresses.1,
+            handles,
+            servers,
+        })
+    }
+
+    /// Serves until `stop`, then lets requests in flight finish within the grace.
+    pub async fn until(self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
+        let [mut public, ops] = self.servers;
+        tokio::select! {
+            ended = &mut public => return Ok(ended??),
+            () = stop => {}
+        }
+        tracing::info!("stopping");
+        self.app.stop();
+        tokio::time::sleep(self.app.server.shutdown_delay).await;
+        let [public_handle, ops_handle] = self.handles;
+        public_handle.graceful_shutdown(Some(self.app.server.shutdown_grace));
+        public.await??;
+        // The last to go: whoever probes readiness is told the truth until the end.
+        ops_handle.shutdown();
+        ops.await??;
+        tracing::info!("stopped");
+        Ok(())
+    }
+}
+
+fn bind(address: SocketAddr, key: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).with_context(|| format!("{key}: cannot listen on {address}"))
+}

@@ -1,0 +1,34 @@
+//! `simulate`: the simulated tenant alone, for development against something that counts and fails
+//! on purpose.
+
+use std::net::SocketAddr;
+
+use anyhow::Context;
+use clap::Args;
+use tokio::net::TcpListener;
+
+use super::serve::stop_signal;
+use crate::simulator::{Simulator, World};
+
+#[derive(Args)]
+pub(super) struct Options {
+    /// Where to listen
+    #[arg(long, default_value = "127.0.0.1:9400")]
+    listen: SocketAddr,
+}
+
+pub(super) fn run(options: &Options) -> anyhow::Result<()> {
+    super::runtime()?.block_on(async {
+        let stop = stop_signal()?;
+        let listener = TcpListener::bind(options.listen).await;
+        let listener = listener.with_context(|| format!("cannot listen on {}", options.listen))?;
+        let simulator = Simulator::start_on(listener, World::demo()).await?;
+        let url = simulator.url();
+        println!("A simulated tenant listens on {url}");
+        println!("Users: auth0|ann, auth0|bob. Clients: demo-broker, demo-management.");
+        println!("What can be scripted and counted: {url}/_simulator/");
+        stop.await;
+        simulator.stopped().await;
+        Ok(())
+    })
+}

@@ -1,0 +1,237 @@
+//! The configuration: read in layers, checked as a whole, typed.
+//!
+//! After [`load`] invalid states do not exist: whoever holds a [`Config`] need not check it again.
+//! Knows how each room's values are made, and nothing of what the rooms do with them. A configured
+//! value never appears in a [`Problem`], since any value may be a secret in the wrong place.
+
+mod check;
+mod env;
+mod problem;
+mod raw;
+mod redact;
+mod schema;
+mod source;
+mod validate;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use tracing_subscriber::filter::LevelFilter;
+
+use crate::mapping::Mapping;
+use crate::outbound::Proxy;
+use crate::qlik::credential::Credential;
+use crate::secret::Secret;
+use crate::session::api_key::ApiKey;
+use crate::session::jwt::JwtRules;
+use crate::telemetry::LogFormat;
+use crate::tenant::{ScopeSet, Tenant, TenantId};
+
+pub use problem::{Place, Problem, Problems};
+
+/// Where the configuration comes from: files first, then the environment on top.
+#[derive(Clone, Default)]
+pub struct Sources {
+    /// Files, and directories of `*.toml`; later ones win.
+    pub files: Vec<PathBuf>,
+    /// Variables by name. Those that start with `QTB__` are read, all others are ignored.
+    pub env: Vec<(String, String)>,
+}
+
+impl Sources {
+    /// These files, and the environment of this process.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place that reads the configuration's variables"
+    )]
+    pub fn from_process(files: Vec<PathBuf>) -> Self {
+        let all =
+            std::env::vars_os().map(|(name, text)| (name.to_string_lossy().into_owned(), text));
+        let ours = all.filter(|(name, _)| name.starts_with(env::PREFIX));
+        Self {
+            files,
+            env: ours
+                .map(|(name, text)| (name, text.to_string_lossy().into_owned()))
+                .collect(),
+        }
+    }
+}
+
+/// A configuration that can be served.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The listener that browsers and back ends call.
+    pub server: Server,
+    /// The listener for health, readiness and metrics.
+    pub ops: Ops,
+    /// What is logged, and how.
+    pub log: Log,
+    /// The audit lines.
+    pub audit: Audit,
+    /// The way to the tenants.
+    pub proxy: Proxy,
+    /// The tokens that are kept.
+    pub cache: Cache,
+    /// The authenticators, in the order in which they are tried. Never empty.
+    pub sessions: Vec<SessionTable>,
+    /// The tenants by name. Never empty.
+    pub tenants: BTreeMap<TenantId, TenantConfig>,
+    /// What the operator should know, though it keeps nothing from starting.
+    pub warnings: Vec<Problem>,
+    redacted: serde_json::Value,
+}
+
+impl Config {
+    /// The effective configuration: all layers merged, defaults filled in, every secret replaced by
+    /// `(secret)`. The names of files and variables that hold secrets are shown.
+    pub fn redacted(&self) -> &serde_json::Value {
+        &self.redacted
+    }
+}
+
+/// `[server]`.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// How long a request may take in all.
+    pub request_timeout: Duration,
+    /// Requests served at a time.
+    pub max_in_flight: usize,
+    /// Requests parked for a mint, per tenant.
+    pub max_waiting: usize,
+    /// How long to keep serving while readiness says no.
+    pub shutdown_delay: Duration,
+    /// How long requests in flight may take to finish.
+    pub shutdown_grace: Duration,
+    /// How many brokers serve these tenants.
+    pub replicas: u32,
+    /// The address under which callers reach the broker, without a slash at the end; may be empty.
+    pub public_url: String,
+    /// Networks whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
+}
+
+/// `[ops]`.
+#[derive(Clone, Debug)]
+pub struct Ops {
+    /// Where to listen.
+    pub listen: SocketAddr,
+}
+
+/// `[log]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// How much.
+    pub level: LevelFilter,
+    /// For whom.
+    pub format: LogFormat,
+}
+
+/// `[audit]`.
+#[derive(Clone, Debug)]
+pub struct Audit {
+    /// Keys the hash that stands for a user; random when absent.
+    pub key: Option<Secret>,
+}
+
+/// `[cache]`.
+#[derive(Clone, Debug)]
+pub struct Cache {
+    /// Users whose tokens are kept.
+    pub max_users: u64,
+    /// A user that nobody asks for is forgotten after this time.
+    pub idle: Duration,
+    /// How long before its end a token is refreshed ahead.
+    pub refresh_margin: Duration,
+    /// With less than this left a token counts as expired.
+    pub min_life: Duration,
+    /// A token younger than this is not renewed on `rejected`.
+    pub renewal_pause: Duration,
+    /// Whether a logout revokes upstream.
+    pub revoke_on_logout: bool,
+}
+
+/// A `[[session]]` table.
+#[derive(Clone, Debug)]
+pub struct SessionTable {
+    /// Names it in logs; unique.
+    pub name: Arc<str>,
+    /// What it accepts.
+    pub kind: SessionKind,
+}
+
+/// What a session table accepts.
+#[derive(Clone, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a handful, made when the configuration is read"
+)]
+pub enum SessionKind {
+    /// Back ends with a key. Never empty; ids are unique over all tables.
+    ApiKey(Vec<ApiKey>),
+    /// Signed JWTs.
+    Jwt {
+        /// How they are verified.
+        rules: JwtRules,
+        /// Whom they stand for.
+        mapping: Mapping,
+        /// The scopes to ask for: a set of every tenant that the mapping can reach. The tenant's
+        /// default when absent.
+        scope: Option<ScopeSet>,
+    },
+}
+
+/// A `[tenants.NAME]` table.
+#[derive(Clone, Debug)]
+pub struct TenantConfig {
+    /// The tenant, as the broker sees it.
+    pub tenant: Arc<Tenant>,
+    /// How the broker proves itself to it.
+    pub credential: Credential,
+    /// The authority of a private CA: the content of the PEM file.
+    pub ca_pem: Option<Vec<u8>>,
+}
+
+/// The JSON Schema of the configuration files.
+pub fn schema() -> serde_json::Value {
+    schema::published()
+}
+
+/// Reads all sources. Either a configuration that can be served, or all that is wrong with it.
+pub fn load(sources: &Sources) -> Result<Config, Problems> {
+    let published = schema::published();
+    let source::Merged {
+        mut value,
+        places,
+        problems,
+    } = source::merge(sources, &published).map_err(Problems)?;
+    let mut report = problem::Report {
+        problems,
+        warnings: Vec::new(),
+    };
+    let later = validate::later::refuse(&mut value, &mut report);
+    check::against(&published, &mut value, &later, &mut report);
+    let config = validate::typed(&value, &later, &mut report);
+
+    let problem::Report {
+        mut problems,
+        mut warnings,
+    } = report;
+    for problem in problems.iter_mut().chain(&mut warnings) {
+        problem.place = places.find(&problem.path).cloned();
+    }
+    problems.sort_by(|one, other| one.path.cmp(&other.path));
+    match config {
+        Some(config) if problems.is_empty() => Ok(Config {
+            warnings,
+            redacted: redact::effective(&published, value),
+            ..config
+        }),
+        _ => Err(Problems(problems)),
+    }
+}

@@ -1,0 +1,119 @@
+//! What has its place in the schema but is not served by this version: refused in plain words.
+
+use serde_json::Value;
+
+use super::super::problem::{Report, join};
+
+/// Tables and keys that must be absent, or `false`. A `*` stands for any name or index.
+const KEYS: &[&str] = &[
+    "server.tls",
+    "ops.token",
+    "telemetry",
+    "limits",
+    "shared",
+    "session.*.refuse_admins",
+    "session.*.keys.*.requests_per_minute",
+    "tenants.*.management",
+    "tenants.*.service",
+    "tenants.*.provision_users",
+    "tenants.*.origins_from_client",
+    "tenants.*.budget",
+];
+
+/// Values that must not be chosen.
+const CHOICES: &[(&str, &[&str])] = &[
+    (
+        "session.*.type",
+        &[
+            "handle",
+            "introspection",
+            "portal_check",
+            "trusted_header",
+            "client_certificate",
+        ],
+    ),
+    ("session.*.keys.*.allow.*", &["sessions", "service_token"]),
+    ("session.*.user.*.field", &["email"]),
+];
+
+/// Counts that must not exceed 1.
+const COUNTS: &[&str] = &["server.replicas"];
+
+/// Reports what is used and returns its paths; for a session of a later kind, that of its table.
+/// Keys are taken out, so that the tables around them can be judged.
+pub fn refuse(value: &mut Value, report: &mut Report) -> Vec<String> {
+    let mut refused = Vec::new();
+    for key in KEYS {
+        each(value, "", &names(key), &mut |path, value| {
+            let is_used = *value != Value::Bool(false);
+            if is_used {
+                tell(report, path);
+                refused.push(path.to_owned());
+            }
+            is_used
+        });
+    }
+    for (key, later) in CHOICES {
+        each(value, "", &names(key), &mut |path, value| {
+            if value.as_str().is_some_and(|chosen| later.contains(&chosen)) {
+                tell(report, path);
+                refused.push(path.strip_suffix(".type").unwrap_or(path).to_owned());
+            }
+            false
+        });
+    }
+    for key in COUNTS {
+        each(value, "", &names(key), &mut |path, value| {
+            if value.as_i64().is_some_and(|count| count > 1) {
+                tell(report, path);
+            }
+            false
+        });
+    }
+    refused
+}
+
+fn tell(report: &mut Report, path: &str) {
+    report.refuse(path, "is not part of this version yet", "remove it");
+}
+
+fn names(key: &str) -> Vec<&str> {
+    key.split('.').collect()
+}
+
+/// Visits every value that the names lead to. A visitor that answers `true` takes the value out of
+/// its table.
+fn each(
+    value: &mut Value,
+    path: &str,
+    names: &[&str],
+    visit: &mut impl FnMut(&str, &Value) -> bool,
+) {
+    let Some((name, rest)) = names.split_first() else {
+        return;
+    };
+    match value {
+        Value::Object(entries) => entries.retain(|key, value| {
+            if *name != "*" && key != name {
+                return true;
+            }
+            let path = join(path, key);
+            if rest.is_empty() {
+                return !visit(&path, value);
+            }
+            each(value, &path, rest, visit);
+            true
+        }),
+        Value::Array(items) if *name == "*" => {
+            for (index, item) in items.iter_mut().enumerate() {
+                let path = format!("{path}[{index}]");
+                if rest.is_empty() {
+                    visit(&path, item);
+                } else {
+                    each(item, &path, rest, visit);
+                }
+            }
+        }
+        _ => {}
+    }
+}

@@ -1,0 +1,144 @@
+//! The tables that are there once.
+
+use std::time::Duration;
+
+use url::Url;
+
+use super::super::problem::Report;
+use super::super::{Audit, Cache, LevelFilter, Log, LogFormat, Ops, Proxy, Server, raw};
+use super::text::{self, DAY, HOUR, SECOND};
+use crate::secret::Secret;
+
+/// Fewer characters than this can be guessed, and the hashes in the audit lines undone.
+const MIN_AUDIT_KEY: usize = 16;
+
+pub fn server(report: &mut Report, raw: &raw::Server) -> Option<Server> {
+    let mut duration = |key: &str, text: &str, least, most| {
+        text::duration(report, &format!("server.{key}"), text, &(least..=most))
+    };
+    let request_timeout = duration("request_timeout", &raw.request_timeout, SECOND, HOUR);
+    let shutdown_delay = duration("shutdown_delay", &raw.shutdown_delay, Duration::ZERO, HOUR);
+    let shutdown_grace = duration("shutdown_grace", &raw.shutdown_grace, Duration::ZERO, HOUR);
+    let listen = text::listen(report, "server.listen", &raw.listen);
+    let public_url = public_url(report, raw);
+    let trusted_proxies = text::networks(report, "server.trusted_proxies", &raw.trusted_proxies);
+    Some(Server {
+        listen: listen?,
+        request_timeout: request_timeout?,
+        max_in_flight: raw.max_in_flight,
+        max_waiting: raw.max_waiting,
+        shutdown_delay: shutdown_delay?,
+        shutdown_grace: shutdown_grace?,
+        replicas: raw.replicas,
+        public_url: public_url?,
+        trusted_proxies: trusted_proxies?,
+    })
+}
+
+fn public_url(report: &mut Report, raw: &raw::Server) -> Option<String> {
+    let path = "server.public_url";
+    if raw.public_url.is_empty() {
+        return Some(String::new());
+    }
+    let url = text::url(
+        report,
+        path,
+        &raw.public_url,
+        ("server.allow_http", raw.allow_http),
+    )?;
+    if url.query().is_some() || url.fragment().is_some() {
+        report.refuse(
+            path,
+            "must not hold a query or a fragment",
+            "remove what follows the path",
+        );
+        return None;
+    }
+    Some(url.as_str().trim_end_matches('/').to_owned())
+}
+
+pub fn ops(report: &mut Report, raw: &raw::Ops) -> Option<Ops> {
+    Some(Ops {
+        listen: text::listen(report, "ops.listen", &raw.listen)?,
+    })
+}
+
+/// Two listeners cannot share a port, unless the system chooses it.
+pub fn listeners(report: &mut Report, server: &Server, ops: &Ops) {
+    let (one, other) = (server.listen, ops.listen);
+    let same_ip =
+        one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified();
+    if one.port() == other.port() && one.port() != 0 && same_ip {
+        report.refuse(
+            "ops.listen",
+            "is the port of server.listen",
+            "choose another port",
+        );
+    }
+}
+
+pub fn log(raw: &raw::Log) -> Log {
+    let level = match raw.level {
+        raw::Level::Off => LevelFilter::OFF,
+        raw::Level::Error => LevelFilter::ERROR,
+        raw::Level::Warn => LevelFilter::WARN,
+        raw::Level::Info => LevelFilter::INFO,
+        raw::Level::Debug => LevelFilter::DEBUG,
+        raw::Level::Trace => LevelFilter::TRACE,
+    };
+    let format = match raw.format {
+        raw::Format::Json => LogFormat::Json,
+        raw::Format::Pretty => LogFormat::Pretty,
+    };
+    Log { level, format }
+}
+
+pub fn audit(report: &mut Report, raw: &raw::Audit) -> Option<Audit> {
+    let Some(key) = &raw.key else {
+        return Some(Audit { key: None });
+    };
+    let key = text::secret(report, "audit.key", &key.0)?;
+    if key.expose().len() < MIN_AUDIT_KEY {
+        let message = format!("is shorter than {MIN_AUDIT_KEY} bytes, so that it can be guessed");
+        report.refuse("audit.key", message, "use 32 random characters");
+        return None;
+    }
+    Some(Audit { key: Some(key) })
+}
+
+/// A proxy may be plain http: what goes through it is TLS of its own.
+pub fn proxy(report: &mut Report, raw: raw::Upstream) -> Option<Proxy> {
+    match raw.proxy.as_str() {
+        "" => Some(Proxy::None),
+        "env" => Some(Proxy::Environment),
+        text => match Url::parse(text) {
+            Ok(url) if url.has_host() && matches!(url.scheme(), "http" | "https") => {
+                Some(Proxy::Url(Secret::new(raw.proxy)))
+            }
+            _ => {
+                let remedy = r#"write it like "http://proxy.example.com:3128", or "env", or """#;
+                report.refuse("upstream.proxy", "is not the URL of a proxy", remedy);
+                None
+            }
+        },
+    }
+}
+
+pub fn cache(report: &mut Report, raw: &raw::Cache) -> Option<Cache> {
+    let mut duration = |key: &str, text: &str, least, most| {
+        text::duration(report, &format!("cache.{key}"), text, &(least..=most))
+    };
+    let idle = duration("idle", &raw.idle, SECOND, 30 * DAY);
+    let refresh_margin = duration("refresh_margin", &raw.refresh_margin, Duration::ZERO, DAY);
+    let min_life = duration("min_life", &raw.min_life, Duration::ZERO, HOUR);
+    // Without a pause a page could make the tenant answer one question per call.
+    let renewal_pause = duration("renewal_pause", &raw.renewal_pause, SECOND, HOUR);
+    Some(Cache {
+        max_users: raw.max_users,
+        idle: idle?,
+        refresh_margin: refresh_margin?,
+        min_life: min_life?,
+        renewal_pause: renewal_pause?,
+        revoke_on_logout: raw.revoke_on_logout,
+    })
+}

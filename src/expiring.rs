@@ -1,0 +1,678 @@
+//! One value that expires, loaded once for everybody who wants it.
+//!
+//! An [`ExpiringCell`] promises three things: it respects expiry, it lets one load run at a time,
+//! and it never trades a live value for an error. It serves a user's token as well as an issuer's
+//! key set. How many cells exist is the worry of whoever owns them.
+//!
+//! A load runs in its own task with the caller's span, so a caller who leaves takes nothing with
+//! it. A failure is remembered for a pause, shared by all who ask meanwhile, and then forgotten.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use futures_util::FutureExt;
+use tokio::sync::OwnedMutexGuard;
+use tokio::time::Instant;
+use tracing::Instrument;
+
+use crate::clock;
+
+/// First pause after a failure that names none of its own.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// The pause doubles with each failure, up to this.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// When a value stops being good enough, as a share of its life.
+#[derive(Clone, Copy, Debug)]
+pub struct Margins {
+    /// Refresh ahead this long before the end, or in the last half of a shorter life.
+    pub refresh: Duration,
+    /// With less life than this, or than a tenth of a short life, a value is only handed out when
+    /// nothing better can be had.
+    pub min_life: Duration,
+}
+
+/// A value and the times that decide about it.
+#[derive(Debug)]
+pub struct Lease<T> {
+    value: Arc<T>,
+    obtained_at: Instant,
+    refresh_at: Instant,
+    spare_from: Instant,
+    expires_at: Instant,
+    /// The same end by the wall clock: tokio's clock stands still while a machine sleeps.
+    expires_wall: SystemTime,
+}
+
+impl<T> Clone for Lease<T> {
+    fn clone(&self) -> Self {
+        Self {
+            value: Arc::clone(&self.value),
+            ..*self
+        }
+    }
+}
+
+impl<T> Lease<T> {
+    /// A lease of `life` from now on. `jitter`, from 0 to 1, shrinks the refresh margin by up to a
+    /// half, so that values loaded together are not refreshed together.
+    pub fn new(value: Arc<T>, life: Duration, margins: Margins, jitter: f64) -> Self {
+        let now = Instant::now();
+        let margin = margins.refresh.min(life / 2);
+        let margin = margin.mul_f64(1.0 - jitter.clamp(0.0, 1.0) / 2.0);
+        Self {
+            value,
+            obtained_at: now,
+            refresh_at: now + life.saturating_sub(margin),
+            spare_from: now + life.saturating_sub(margins.min_life.min(life / 10)),
+            expires_at: now + life,
+            expires_wall: clock::now() + life,
+        }
+    }
+
+    /// A lease that is refreshed `every` so often, and lives on for `life` while that fails.
+    pub fn renewed_every(value: Arc<T>, every: Duration, life: Duration) -> Self {
+        let now = Instant::now();
+        let (expires_at, expires_wall) = (now + life, clock::now() + life);
+        Self {
+            value,
+            obtained_at: now,
+            refresh_at: now + every,
+            spare_from: expires_at,
+            expires_at,
+            expires_wall,
+        }
+    }
+
+    /// The value, whatever its age.
+    pub fn value(&self) -> &Arc<T> {
+        &self.value
+    }
+
+    fn is_live(&self, now: Instant) -> bool {
+        now < self.expires_at && clock::now() < self.expires_wall
+    }
+}
+
+/// Errors that know how long to leave the upstream alone.
+pub trait Pause {
+    /// The pause asked for, if the error names one; the cell's own backoff otherwise.
+    fn pause(&self) -> Option<Duration>;
+}
+
+/// Why a cell gave no value.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CellError<E> {
+    /// The load failed, now or within the pause that still lasts.
+    #[error("{error}")]
+    Failed {
+        /// What the load said.
+        error: E,
+        /// How much of the pause is left.
+        retry_after: Duration,
+    },
+    /// The load panicked: a bug.
+    #[error("the load panicked")]
+    Panicked,
+    /// The cell was retired: its owner is not to get a value any more.
+    #[error("the cell was retired")]
+    Retired,
+}
+
+/// Why [`ExpiringCell::renew`] did not renew.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotRenewed<E> {
+    /// The value is younger than asked for, or was examined a moment ago. Ask again after this.
+    TooSoon(Duration),
+    /// It was tried.
+    Cell(CellError<E>),
+}
+
+/// A value, and whether this caller had to wait for it.
+#[derive(Debug)]
+pub struct Got<T> {
+    /// The value.
+    pub value: Arc<T>,
+    /// Whether a load happened while this caller waited.
+    pub waited: bool,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct ExpiringCell<T, E> {
+    /// A std mutex: it is held for a few instructions and never across an await.
+    held: Mutex<Held<T>>,
+    /// Held by the one load that runs; it guards the memory of the last failure.
+    flight: Arc<tokio::sync::Mutex<Flight<E>>>,
+    renewals: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Held<T> {
+    lease: Option<Lease<T>>,
+    retired: bool,
+}
+
+#[derive(Debug)]
+struct Flight<E> {
+    failure: Option<(Option<E>, Instant)>,
+    failures_in_a_row: u32,
+    last_renewal: Option<Instant>,
+}
+
+enum Look<T> {
+    Fresh(Arc<T>),
+    Stale(Arc<T>),
+    /// Nothing, or a value so near its end that a load is worth waiting for.
+    Wanting,
+    Retired,
+}
+
+impl<T, E> Default for ExpiringCell<T, E> {
+    fn default() -> Self {
+        let flight = Flight {
+            failure: None,
+            failures_in_a_row: 0,
+            last_renewal: None,
+        };
+        Self {
+            held: Mutex::new(Held {
+                lease: None,
+                retired: false,
+            }),
+            flight: Arc::new(tokio::sync::Mutex::new(flight)),
+            renewals: AtomicU64::new(0),
+        }
+    }
+}
+
+impl<T, E> ExpiringCell<T, E> {
+    fn held(&self) -> MutexGuard<'_, Held<T>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn look(&self) -> Look<T> {
+        let now = Instant::now();
+        let held = self.held();
+        match &held.lease {
+            _ if held.retired => Look::Retired,
+            Some(lease) if lease.is_live(now) && now < lease.refresh_at => {
+                Look::Fresh(Arc::clone(&lease.value))
+            }
+            Some(lease) if lease.is_live(now) && now < lease.spare_from => {
+                Look::Stale(Arc::clone(&lease.value))
+            }
+            _ => Look::Wanting,
+        }
+    }
+
+    /// The value if it needs nothing done: the whole of a hit.
+    pub fn fresh(&self) -> Option<Arc<T>> {
+        match self.look() {
+            Look::Fresh(value) => Some(value),
+            _ => None,
+        }
+    }
+
+    /// What is held, however little life it has left, but never after its end.
+    pub fn live(&self) -> Option<Lease<T>> {
+        let held = self.held();
+        held.lease
+            .clone()
+            .filter(|lease| !held.retired && lease.is_live(Instant::now()))
+    }
+
+    /// Whether [`ExpiringCell::retire`] was called.
+    pub fn is_retired(&self) -> bool {
+        self.held().retired
+    }
+
+    /// Ends the cell: it never hands out a value again. Returns what it held.
+    /// A load in flight still lands; [`ExpiringCell::orphan`] waits for it.
+    pub fn retire(&self) -> Option<Arc<T>> {
+        let mut held = self.held();
+        held.retired = true;
+        held.lease.take().map(|lease| lease.value)
+    }
+
+    /// Waits for a load in flight and takes what it brought to a retired cell, for revocation.
+    pub async fn orphan(&self) -> Option<Arc<T>> {
+        let _flight = self.flight.lock().await;
+        self.retire()
+    }
+
+    /// Drops `value` if it is what the cell holds: it is dead, and no later failure brings it back.
+    pub fn discard(&self, value: &Arc<T>) {
+        let mut held = self.held();
+        if held
+            .lease
+            .as_ref()
+            .is_some_and(|lease| Arc::ptr_eq(&lease.value, value))
+        {
+            held.lease = None;
+        }
+    }
+}
+
+impl<T, E> ExpiringCell<T, E>
+where
+    T: Send + Sync + 'static,
+    E: Pause + Clone + Send + 'static,
+{
+    /// The value; loaded first if there is none, refreshed in the background when it nears its end.
+    /// `load` is called at most once, and only if this caller is the one to load.
+    pub async fn get<F, Fut>(self: &Arc<Self>, load: F) -> Result<Got<T>, CellError<E>>
+    where
+        F: FnOnce() -> Fut,
+        Fut: Future<Output = Result<Lease<T>, E>> + Send + 'static,
+    {
+        match self.look() {
+            Look::Fresh(value) => {
+                return Ok(Got {
+                    value,
+                    waited: false,
+                });
+            }
+            Look::Stale(value) => {
+                self.refresh(load);
+                return Ok(Got {
+                    value,
+                    waited: false,
+                });
+            }
+            Look::Retired => return Err(CellError::Retired),
+            Look::Wanting => {}
+        }
+        let flight = Arc::clone(&self.flight).lock_owned().await;
+        match self.look() {
+            Look::Fresh(value) | Look::Stale(value) => {
+                return Ok(Got {
+                    value,
+                    waited: true,
+                });
+            }
+            Look::Retired => return Err(CellError::Retired),
+            Look::Wanting => {}
+        }
+        let outcome = match flight.paused() {
+            Some(error) => Err(error),
+            None => self.spawn_load(flight, load()).await,
+        };
+        match (outcome, self.live()) {
+            (Ok(value), _) => Ok(Got {
+                value,
+                waited: true,
+            }),
+            (Err(CellError::Retired), _) => Err(CellError::Retired),
+            (Err(_), Some(spare)) => Ok(Got {
+                value: spare.value,
+                waited: false,
+            }),
+            (Err(error), None) => Err(error),
+        }
+    }
+
+    /// Loads again although a value is held, unless it is younger than `min_age` or was renewed
+    /// within that time. Callers who wait for a renewal share its outcome.
+    pub async fn renew<F, Fut>(
+        self: &Arc<Self>,
+        min_age: Duration,
+        load: F,
+    ) -> Result<Arc<T>, NotRenewed<E>>
+    where
+        F: FnOnce() -> Fut,
+        Fut: Future<Output = Result<Lease<T>, E>> + Send + 'static,
+    {
+        let seen = self.renewals.load(Ordering::Acquire);
+        let mut flight = Arc::clone(&self.flight).lock_owned().await;
+        let lease = self.live();
+        if self.is_retired() {
+            return Err(NotRenewed::Cell(CellError::Retired));
+        }
+        if let (true, Some(lease)) = (self.renewals.load(Ordering::Acquire) != seen, &lease) {
+            return Ok(Arc::clone(&lease.value));
+        }
+        if let Some(error) = flight.paused() {
+            return Err(NotRenewed::Cell(error));
+        }
+        let last = lease
+            .map(|lease| lease.obtained_at)
+            .max(flight.last_renewal);
+        let age = last.map_or(Duration::MAX, |last| last.elapsed());
+        if age < min_age {
+            return Err(NotRenewed::TooSoon(min_age.saturating_sub(age)));
+        }
+        flight.last_renewal = Some(Instant::now());
+        let (cell, loading) = (Arc::clone(self), load());
+        let counted = async move {
+            let outcome = loading.await;
+            cell.renewals.fetch_add(1, Ordering::Release);
+            outcome
+        };
+        self.spawn_load(flight, counted)
+            .await
+            .map_err(NotRenewed::Cell)
+    }
+
+    fn refresh<F, Fut>(self: &Arc<Self>, load: F)
+    where
+        F: FnOnce() -> Fut,
+        Fut: Future<Output = Result<Lease<T>, E>> + Send + 'static,
+    {
+        let Ok(flight) = Arc::clone(&self.flight).try_lock_owned() else {
+            return;
+        };
+        if flight.paused().is_none() {
+            let refreshing = Arc::clone(self).load(flight, load());
+            tokio::spawn(async move { drop(refreshing.await) }.in_current_span());
+        }
+    }
+
+    async fn spawn_load<Fut>(
+        self: &Arc<Self>,
+        flight: OwnedMutexGuard<Flight<E>>,
+        loading: Fut,
+    ) -> Result<Arc<T>, CellError<E>>
+    where
+        Fut: Future<Output = Result<Lease<T>, E>> + Send + 'static,
+    {
+        let task = tokio::spawn(Arc::clone(self).load(flight, loading).in_current_span());
+        task.await.unwrap_or(Err(CellError::Panicked))
+    }
+
+    async fn load<Fut>(
+        self: Arc<Self>,
+        mut flight: OwnedMutexGuard<Flight<E>>,
+        loading: Fut,
+    ) -> Result<Arc<T>, CellError<E>>
+    where
+        Fut: Future<Output = Result<Lease<T>, E>> + Send + 'static,
+    {
+        match AssertUnwindSafe(loading).catch_unwind().await {
+            Ok(Ok(lease)) => {
+                flight.failure = None;
+                flight.failures_in_a_row = 0;
+                let value = Arc::clone(&lease.value);
+                let mut held = self.held();
+                // A retired cell keeps what landed for `orphan` to take; nobody else can see it.
+                held.lease = Some(lease);
+                if held.retired {
+                    Err(CellError::Retired)
+                } else {
+                    Ok(value)
+                }
+            }
+            Ok(Err(error)) => Err(flight.remember(Some(error))),
+            Err(_) => Err(flight.remember(None)),
+        }
+    }
+}
+
+impl<E: Pause + Clone> Flight<E> {
+    fn remember(&mut self, error: Option<E>) -> CellError<E> {
+        let doubled = FIRST_PAUSE.saturating_mul(1 << self.failures_in_a_row.min(10));
+        let asked_for = error.as_ref().and_then(Pause::pause);
+        let pause = asked_for.unwrap_or(doubled.min(LONGEST_PAUSE));
+        self.failures_in_a_row = self.failures_in_a_row.saturating_add(1);
+        self.failure = Some((error.clone(), Instant::now() + pause));
+        Self::describe(error, pause)
+    }
+
+    fn paused(&self) -> Option<CellError<E>> {
+        let (error, until) = self.failure.as_ref()?;
+        let left = until
+            .checked_duration_since(Instant::now())
+            .filter(|left| !left.is_zero())?;
+        Some(Self::describe(error.clone(), left))
+    }
+
+    fn describe(error: Option<E>, retry_after: Duration) -> CellError<E> {
+        error.map_or(CellError::Panicked, |error| CellError::Failed {
+            error,
+            retry_after,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicUsize;
+    use tokio::time::{advance, sleep, timeout};
+
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    struct Down(Option<Duration>);
+
+    impl Pause for Down {
+        fn pause(&self) -> Option<Duration> {
+            self.0
+        }
+    }
+
+    type Cell = Arc<ExpiringCell<usize, Down>>;
+
+    const MARGINS: Margins = Margins {
+        refresh: Duration::from_secs(600),
+        min_life: Duration::from_secs(60),
+    };
+    const LIFE: Duration = Duration::from_secs(21_600);
+
+    #[derive(Default)]
+    struct Upstream {
+        calls: AtomicUsize,
+        down: std::sync::atomic::AtomicBool,
+    }
+
+    impl Upstream {
+        /// Takes 100 ms and answers with the number of the call.
+        fn load(
+            self: &Arc<Self>,
+        ) -> impl Future<Output = Result<Lease<usize>, Down>> + Send + 'static {
+            let upstream = Arc::clone(self);
+            async move {
+                let call = upstream.calls.fetch_add(1, Ordering::SeqCst) + 1;
+                sleep(Duration::from_millis(100)).await;
+                if upstream.down.load(Ordering::SeqCst) {
+                    Err(Down(None))
+                } else {
+                    Ok(Lease::new(Arc::new(call), LIFE, MARGINS, 0.0))
+                }
+            }
+        }
+
+        fn calls(&self) -> usize {
+            self.calls.load(Ordering::SeqCst)
+        }
+
+        fn go_down(&self, down: bool) {
+            self.down.store(down, Ordering::SeqCst);
+        }
+    }
+
+    async fn value(cell: &Cell, upstream: &Arc<Upstream>) -> Result<usize, CellError<Down>> {
+        cell.get(|| upstream.load()).await.map(|got| *got.value)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn fifty_callers_share_one_load() {
+        let (cell, upstream) = (Cell::default(), Arc::new(Upstream::default()));
+        let callers = (0..50).map(|_| value(&cell, &upstream));
+        let values = futures_util::future::join_all(callers).await;
+        assert!(values.iter().all(|value| *value == Ok(1)));
+        assert_eq!(upstream.calls(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_caller_leaves_and_the_load_still_lands() {
+        let (cell, upstream) = (Cell::default(), Arc::new(Upstream::default()));
+        assert!(
+            timeout(Duration::from_millis(50), value(&cell, &upstream))
+                .await
+                .is_err()
+        );
+        assert_eq!(value(&cell, &upstream).await, Ok(1));
+        assert_eq!(upstream.calls(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stale_value_is_served_while_one_refresh_runs() {
+        let (cell, upstream) = (Cell::default(), Arc::new(Upstream::default()));
+        value(&cell, &upstream).await.unwrap();
+        advance(LIFE.checked_sub(Duration::from_secs(599)).unwrap()).await;
+        for _ in 0..20 {
+            assert_eq!(value(&cell, &upstream).await, Ok(1));
+        }
+        sleep(Duration::from_millis(200)).await;
+        assert_eq!(
+            (value(&cell, &upstream).await, upstream.calls()),
+            (Ok(2), 2)
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failed_refresh_never_displaces_a_live_value() {
+        let (cell, upstream) = (Cell::default(), Arc::new(Upstream::default()));
+        value(&cell, &upstream).await.unwrap();
+        upstream.go_down(true);
+        advance(LIFE.checked_sub(Duration::from_secs(300)).unwrap()).await;
+        for _ in 0..5 {
+            assert_eq!(value(&cell, &upstream).await, Ok(1));
+            sleep(Duration::from_millis(150)).await;
+        }
+        assert_eq!(upstream.calls(), 2, "one refresh, then the pause");
+        advance(Duration::from_secs(270)).await;
+        assert_eq!(
+            value(&cell, &upstream).await,
+            Ok(1),
+            "29 s of life are better than an error"
+        );
+        advance(Duration::from_secs(30)).await;
+        assert!(
+            value(&cell, &upstream).await.is_err(),
+            "but not after its end"
+        );
+        upstream.go_down(false);
+        advance(LONGEST_PAUSE).await;
+        assert!(value(&cell, &upstream).await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failure_is_shared_during_its_pause_and_then_forgotten() {
+        let (cell, upstream) = (Cell::default(), Arc::new(Upstream::default()));
+        upstream.go_down(true);
+        let callers = (0..50).map(|_| value(&cell, &upstream));
+        let errors = futures_util::future::join_all(callers).await;
+        assert!(errors.iter().all(Result::is_err));
+        assert_eq!(upstream.calls(), 1);
+        for pause in [1, 2, 4, 8, 16, 30, 30] {
+            let calls = upstream.calls();
+            advance(
+                Duration::from_secs(pause)
+                    .checked_sub(Duration::from_millis(10))
+                    .unwrap(),
+            )
+            .await;
+            assert!(value(&cell, &upstream).await.is_err());
+            assert_eq!(
+                upstream.calls(),
+                calls,
+                "still within the pause of {pause} s"
+            );
+            advance(Duration::from_millis(10)).await;
+            assert!(value(&cell, &upstream).await.is_err());
+            assert_eq!(upstream.calls(), calls + 1);
+        }
+        upstream.go_down(false);
+        advance(LONGEST_PAUSE).await;
+        assert!(value(&cell, &upstream).await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_error_may_name_its_own_pause() {
+        let (cell, upstream) = (Cell::default(), Arc::new(Upstream::default()));
+        let throttled = || async { Err(Down(Some(Duration::from_secs(13)))) };
+        assert!(cell.get(throttled).await.is_err());
+        advance(Duration::from_millis(12_900)).await;
+        assert!(value(&cell, &upstream).await.is_err());
+        assert_eq!(upstream.calls(), 0);
+        advance(Duration::from_millis(100)).await;
+        assert!(value(&cell, &upstream).await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_retired_cell_keeps_a_load_in_flight_to_itself() {
+        let (cell, upstream) = (Cell::default(), Arc::new(Upstream::default()));
+        let waiter = tokio::spawn({
+            let (cell, upstream) = (Arc::clone(&cell), Arc::clone(&upstream));
+            async move { value(&cell, &upstream).await }
+        });
+        sleep(Duration::from_millis(50)).await;
+        assert_eq!(cell.retire(), None);
+        assert_eq!(cell.orphan().await.as_deref(), Some(&1));
+        assert_eq!(waiter.await.unwrap(), Err(CellError::Retired));
+        assert_eq!(value(&cell, &upstream).await, Err(CellError::Retired));
+        assert_eq!(upstream.calls(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_panic_is_an_error_with_a_pause_and_nobody_is_stuck() {
+        let (cell, upstream) = (Cell::default(), Arc::new(Upstream::default()));
+        let bug = || async { panic!("a bug") };
+        assert!(matches!(cell.get(bug).await, Err(CellError::Panicked)));
+        assert_eq!(value(&cell, &upstream).await, Err(CellError::Panicked));
+        advance(FIRST_PAUSE).await;
+        assert_eq!(value(&cell, &upstream).await, Ok(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn renewals_are_shared_and_no_oftener_than_asked() {
+        let (cell, upstream) = (Cell::default(), Arc::new(Upstream::default()));
+        let minute = Duration::from_secs(60);
+        value(&cell, &upstream).await.unwrap();
+        let early = cell.renew(minute, || upstream.load()).await;
+        assert!(matches!(early, Err(NotRenewed::TooSoon(left)) if left == minute));
+        advance(minute).await;
+        let callers = (0..50).map(|_| cell.renew(minute, || upstream.load()));
+        let values = futures_util::future::join_all(callers).await;
+        assert!(values.iter().all(|value| value.as_deref() == Ok(&2)));
+        assert_eq!(upstream.calls(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failed_renewal_keeps_the_value_unless_it_was_discarded() {
+        let (cell, upstream) = (Cell::default(), Arc::new(Upstream::default()));
+        value(&cell, &upstream).await.unwrap();
+        advance(Duration::from_secs(60)).await;
+        upstream.go_down(true);
+        assert!(
+            cell.renew(Duration::from_secs(1), || upstream.load())
+                .await
+                .is_err()
+        );
+        assert_eq!(value(&cell, &upstream).await, Ok(1));
+        advance(Duration::from_secs(60)).await;
+        let dead = Arc::clone(cell.live().unwrap().value());
+        cell.discard(&dead);
+        assert!(
+            value(&cell, &upstream).await.is_err(),
+            "a dead value never comes back"
+        );
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn refresh_falls_between_the_margin_and_its_half(life in 1u64..100_000, margin in 1u64..10_000, jitter in 0.0f64..1.0) {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+            runtime.block_on(async {
+                let (life, refresh) = (Duration::from_secs(life), Duration::from_secs(margin));
+                let margins = Margins { refresh, min_life: Duration::from_secs(60) };
+                let lease = Lease::new(Arc::new(()), life, margins, jitter);
+                let (ahead, margin) = (lease.expires_at - lease.refresh_at, refresh.min(life / 2));
+                assert!(ahead <= margin && ahead >= margin / 2);
+                assert!(lease.spare_from >= lease.obtained_at && lease.spare_from < lease.expires_at);
+            });
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! The public HTTP API. Everything about HTTP ends here: the rooms behind it know no status, no
+//! header and no CORS.
+
+mod body;
+mod caller;
+mod cors;
+mod frame;
+mod logout;
+mod presented;
+mod problem;
+mod token;
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::Path;
+use axum::http::header::CACHE_CONTROL;
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum_server::Handle;
+use hyper_util::rt::TokioTimer;
+
+use crate::app::App;
+
+pub use problem::{Code, Problem};
+
+/// A request head beyond this is answered 431 by the HTTP library itself.
+const MAX_HEAD_BYTES: usize = 64 * 1024;
+/// A head that trickles in slower than this is cut off.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// All public routes, framed with what holds for every one of them.
+pub fn router(app: &Arc<App>) -> Router {
+    let routes = Router::new()
+        .route(
+            "/session-token",
+            post(token::session_token).options(cors::preflight),
+        )
+        .route("/logout", post(logout::logout).options(cors::preflight))
+        .route("/healthz", get(healthz))
+        .route("/problems/{code}", get(explain_problem))
+        .fallback(async || Problem::new(Code::NotFound, "There is nothing at this path."))
+        .method_not_allowed_fallback(async || {
+            Problem::new(
+                Code::MethodNotAllowed,
+                "This path answers other methods; see the Allow header.",
+            )
+        })
+        .with_state(Arc::clone(app));
+    frame::around(routes, app)
+}
+
+/// The process lives; nothing more is claimed.
+async fn healthz() -> &'static str {
+    "ok\n"
+}
+
+async fn explain_problem(Path(code): Path<String>) -> Response {
+    let Some(code) = Code::ALL.iter().find(|known| known.as_str() == code) else {
+        return Problem::new(Code::NotFound, "There is no problem of this name.").into_response();
+    };
+    let text = format!(
+        "{} ({})\n\n{}\n",
+        code.title(),
+        code.status().as_u16(),
+        code.explanation()
+    );
+    let public = (
+        CACHE_CONTROL,
+        HeaderValue::from_static("public, max-age=300"),
+    );
+    (StatusCode::OK, [public], frame::Public, text).into_response()
+}
+
+/// Serves until `handle` is told to stop.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    handle: Handle<SocketAddr>,
+) -> io::Result<()> {
+    listener.set_nonblocking(true)?;
+    let mut server = axum_server::from_tcp(listener)?.handle(handle);
+    server
+        .http_builder()
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(MAX_HEAD_BYTES);
+    let server = server
+        .http1_only()
+        .acceptor(axum_server::accept::NoDelayAcceptor::new());
+    server
+        .serve(router.into_make_service_with_connect_info::<SocketAddr>())
+        .await
+}

@@ -1,0 +1,152 @@
+//! Who is asking, with the checks that hold for every route that takes a session: the origin
+//! first, then the credential, then what a browser must not do with it.
+
+use std::sync::Arc;
+
+use axum::http::HeaderMap;
+use tokio::time::timeout_at;
+
+use super::cors::{self, PageOrigin};
+use super::frame::Exchange;
+use super::presented::presented;
+use super::problem::{Code, Problem};
+use crate::admission::{Admission, AdmissionError, Admitted};
+use crate::app::App;
+use crate::session::api_key::{BackEnd, Permission};
+use crate::session::{Presented, SessionError};
+use crate::telemetry::audit::Decision;
+use crate::tenant::Tenant;
+
+/// What becomes known of a request on its way, for the audit line.
+#[derive(Debug, Default)]
+pub(super) struct Facts {
+    pub tenant: String,
+    pub session: String,
+    pub user: String,
+    pub token_id: String,
+    pub source: &'static str,
+}
+
+impl Facts {
+    pub fn learn_person(&mut self, admission: &Admission) {
+        self.session.push_str(admission.table_name());
+        self.user.push_str(admission.user_hash());
+        self.tenant
+            .push_str(admission.seat().grant().tenant.id.as_str());
+    }
+
+    /// Writes the audit line.
+    pub fn audit(&self, app: &App, exchange: &Exchange, action: &str, outcome: &str) {
+        app.audit.decision(&Decision {
+            action,
+            request_id: exchange.request_id(),
+            tenant: &self.tenant,
+            session: &self.session,
+            user: &self.user,
+            token_id: &self.token_id,
+            outcome,
+            source: self.source,
+            // An origin that is not listed is any text: it is not written down.
+            origin: match &exchange.origin {
+                PageOrigin::None => "",
+                PageOrigin::Unlisted => "unlisted",
+                PageOrigin::Listed(_) => exchange.origin.listed().unwrap_or_default(),
+            },
+            client: &exchange.client.to_string(),
+        });
+    }
+}
+
+/// Judges origin and credential, in this order. Nothing upstream happens before both are good.
+pub(super) async fn admit(
+    app: &App,
+    exchange: &Exchange,
+    headers: &HeaderMap,
+    facts: &mut Facts,
+) -> Result<Admitted, Problem> {
+    if matches!(exchange.origin, PageOrigin::Unlisted) {
+        return Err(cors::refused());
+    }
+    let admitted = prove(app, exchange, &presented(headers)?).await?;
+    match &admitted {
+        Admitted::BackEnd(back_end) => {
+            facts.session = format!("api_key:{}", back_end.key.id);
+            // Keys do not belong in pages, listed or not.
+            if !matches!(exchange.origin, PageOrigin::None) {
+                return Err(Problem::new(
+                    Code::OriginNotAllowed,
+                    "API keys are for back ends; a page must not hold one.",
+                ));
+            }
+        }
+        Admitted::Person(admission) => {
+            facts.learn_person(admission);
+            check_forgery(exchange, headers, admission)?;
+            check_origin(exchange, &admission.seat().grant().tenant)?;
+        }
+    }
+    Ok(admitted)
+}
+
+/// Proves one credential within the request's deadline.
+pub(super) async fn prove(
+    app: &App,
+    exchange: &Exchange,
+    presented: &Presented<'_>,
+) -> Result<Admitted, AdmissionError> {
+    let late = SessionError::Unavailable {
+        why: "no answer within the deadline",
+        retry_after: std::time::Duration::from_secs(1),
+    };
+    timeout_at(exchange.deadline, app.admissions.admit(presented))
+        .await
+        .unwrap_or(Err(late.into()))
+}
+
+/// A cookie is sent along by the browser whatever page asks. The header cannot be set by a form or
+/// an image, and a script that sets it triggers a preflight, which only listed origins pass.
+fn check_forgery(
+    exchange: &Exchange,
+    headers: &HeaderMap,
+    admission: &Arc<Admission>,
+) -> Result<(), Problem> {
+    if !admission.is_ambient() {
+        return Ok(());
+    }
+    if !headers.contains_key("x-broker-request") {
+        return Err(Problem::new(
+            Code::CsrfRejected,
+            "A session in a cookie needs the header X-Broker-Request.",
+        ));
+    }
+    let cross_site = headers
+        .get_all("sec-fetch-site")
+        .iter()
+        .any(|site| site == "cross-site");
+    if cross_site && exchange.origin.listed().is_none() {
+        return Err(Problem::new(
+            Code::CsrfRejected,
+            "The browser says that another site makes this request.",
+        ));
+    }
+    Ok(())
+}
+
+/// An origin that only another tenant lists counts as unlisted now that the tenant is known.
+fn check_origin(exchange: &Exchange, tenant: &Tenant) -> Result<(), Problem> {
+    match exchange.origin.listed() {
+        Some(origin) if !tenant.allows_origin(origin) => Err(cors::refused()),
+        _ => Ok(()),
+    }
+}
+
+/// Whether a key may make this call.
+pub(super) fn check_permission(back_end: &BackEnd, needed: Permission) -> Result<(), Problem> {
+    if back_end.key.allow.contains(&needed) {
+        return Ok(());
+    }
+    Err(Problem::new(
+        Code::CallerNotAllowed,
+        "The key's allow list lacks this call.",
+    ))
+}

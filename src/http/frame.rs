@@ -1,0 +1,210 @@
+//! What holds for every request and every answer, whatever the route: the request id, the
+//! deadline, the number in flight, panics, the fixed headers, CORS, and the shape of errors.
+
+use std::net::{IpAddr, SocketAddr};
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{ConnectInfo, MatchedPath, Request, State};
+use axum::http::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY, VARY, X_CONTENT_TYPE_OPTIONS,
+};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, IntoResponseParts, Response, ResponseParts};
+use futures_util::FutureExt;
+use ipnet::IpNet;
+use tokio::time::{Instant, timeout_at};
+use tracing::Instrument;
+use uuid::Uuid;
+
+use super::cors::PageOrigin;
+use super::problem::{Code, Problem};
+use crate::app::App;
+use crate::telemetry::metrics;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+/// The rooms behind keep the deadline themselves and answer better than this layer can.
+const DEADLINE_GRACE: Duration = Duration::from_millis(500);
+const OVERLOADED_RETRY: Duration = Duration::from_secs(1);
+
+/// What the frame knows of a request.
+#[derive(Clone, Debug)]
+pub(super) struct Exchange {
+    pub request_id: HeaderValue,
+    pub deadline: Instant,
+    pub origin: PageOrigin,
+    /// The client's address; that of the last untrusted hop where proxies are trusted.
+    pub client: IpAddr,
+}
+
+impl Exchange {
+    pub fn request_id(&self) -> &str {
+        self.request_id.to_str().unwrap_or_default()
+    }
+}
+
+/// Marks an answer as public: it keeps its own caching, and any page may read it.
+#[derive(Clone, Copy)]
+pub(super) struct Public;
+
+impl IntoResponseParts for Public {
+    type Error = std::convert::Infallible;
+
+    fn into_response_parts(self, mut parts: ResponseParts) -> Result<ResponseParts, Self::Error> {
+        parts.extensions_mut().insert(self);
+        Ok(parts)
+    }
+}
+
+/// Puts the frame around the routes.
+pub(super) fn around(routes: Router, app: &Arc<App>) -> Router {
+    routes.layer(from_fn_with_state(Arc::clone(app), frame))
+}
+
+async fn frame(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let exchange = Exchange {
+        request_id: request_id(request.headers()),
+        deadline: started + app.request_timeout(),
+        origin: PageOrigin::of(&app, request.headers()),
+        client: client_address(&request, &app.server.trusted_proxies),
+    };
+    let route = route_of(&request);
+    let is_head_only = matches!(*request.method(), Method::HEAD);
+    request.extensions_mut().insert(exchange.clone());
+    let mut response = guarded(&app, &exchange, request, next).await;
+
+    let problem = response.extensions_mut().remove::<Problem>();
+    if let Some(problem) = &problem {
+        let allow = response.headers_mut().remove(ALLOW);
+        response = problem.render(&app.server.public_url, exchange.request_id());
+        response
+            .headers_mut()
+            .extend(allow.map(|allow| (ALLOW, allow)));
+    }
+    finish(&app, &exchange, problem.as_ref(), &mut response);
+    if !is_head_only {
+        metrics::requests(route, problem.map_or("ok", |problem| problem.code.as_str()))
+            .increment(1);
+        metrics::request_seconds(route).record(started.elapsed());
+    }
+    response
+}
+
+async fn guarded(app: &App, exchange: &Exchange, request: Request, next: Next) -> Response {
+    let Ok(_place) = app.places.try_acquire() else {
+        return Problem::new(
+            Code::Overloaded,
+            "The broker has as many requests in flight as it may.",
+        )
+        .retry_after(OVERLOADED_RETRY)
+        .into_response();
+    };
+    let span = tracing::error_span!("request", request_id = exchange.request_id());
+    let answering = AssertUnwindSafe(next.run(request))
+        .catch_unwind()
+        .instrument(span);
+    match timeout_at(exchange.deadline + DEADLINE_GRACE, answering).await {
+        Ok(Ok(response)) => response,
+        Ok(Err(_panic)) => Problem::new(
+            Code::Internal,
+            "The broker failed. Please report this with the request id.",
+        )
+        .into_response(),
+        Err(_elapsed) => Problem::new(
+            Code::TenantUnavailable,
+            "The request was not answered in time.",
+        )
+        .retry_after(OVERLOADED_RETRY)
+        .into_response(),
+    }
+}
+
+/// The headers of every answer.
+fn finish(app: &App, exchange: &Exchange, problem: Option<&Problem>, response: &mut Response) {
+    let is_public = response.extensions().get::<Public>().is_some();
+    let headers = response.headers_mut();
+    if is_public {
+        headers.insert(
+            axum::http::header::ACCESS_CONTROL_ALLOW_ORIGIN,
+            HeaderValue::from_static("*"),
+        );
+        headers.insert(
+            "cross-origin-resource-policy",
+            HeaderValue::from_static("cross-origin"),
+        );
+    } else {
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.append(VARY, HeaderValue::from_static("Origin"));
+        if problem.is_none_or(|problem| problem.code != Code::OriginNotAllowed) {
+            exchange.origin.open(app, headers);
+        }
+    }
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.insert(
+        CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"),
+    );
+    headers.insert(REQUEST_ID, exchange.request_id.clone());
+}
+
+/// The caller's id if it is harmless, a new one otherwise.
+fn request_id(headers: &HeaderMap) -> HeaderValue {
+    let harmless = |value: &&HeaderValue| {
+        let bytes = value.as_bytes();
+        (1..=64).contains(&bytes.len())
+            && bytes
+                .iter()
+                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+    };
+    let given = headers.get(REQUEST_ID).filter(harmless).cloned();
+    given.unwrap_or_else(|| {
+        let mut buffer = Uuid::encode_buffer();
+        HeaderValue::from_str(Uuid::new_v4().simple().encode_lower(&mut buffer))
+            .unwrap_or_else(|_| HeaderValue::from_static("none"))
+    })
+}
+
+/// The route's pattern, never the path: a path is chosen by whoever asks.
+fn route_of(request: &Request) -> &'static str {
+    const ROUTES: [&str; 4] = ["/session-token", "/logout", "/healthz", "/problems/{code}"];
+    let matched = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map(MatchedPath::as_str);
+    ROUTES
+        .into_iter()
+        .find(|route| Some(*route) == matched)
+        .unwrap_or("other")
+}
+
+/// `X-Forwarded-For` is read from right to left for as long as the hop that wrote it is trusted.
+fn client_address(request: &Request, trusted: &[IpNet]) -> IpAddr {
+    let peer = request
+        .extensions()
+        .get::<ConnectInfo<SocketAddr>>()
+        .map(|info| info.0.ip().to_canonical());
+    let mut address = peer.unwrap_or(IpAddr::from([0, 0, 0, 0]));
+    if trusted.is_empty() {
+        return address;
+    }
+    let is_trusted = |address: &IpAddr| trusted.iter().any(|network| network.contains(address));
+    let headers = request
+        .headers()
+        .get_all(FORWARDED_FOR)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
+    let hops: Vec<&str> = headers.flat_map(|value| value.split(',')).collect();
+    for hop in hops.into_iter().rev() {
+        match hop.trim().parse::<IpAddr>() {
+            Ok(hop) if is_trusted(&address) => address = hop.to_canonical(),
+            _ => break,
+        }
+    }
+    address
+}

@@ -1,0 +1,65 @@
+//! From a request's headers to what it presents as its session.
+
+use axum::http::HeaderMap;
+use axum::http::header::{AUTHORIZATION, COOKIE};
+
+use super::problem::{Code, Problem};
+use crate::session::{Authorization, Presented};
+
+/// Reads `Authorization` and the cookies. Two `Authorization` headers are refused: a proxy in front
+/// may have judged the other one.
+pub(super) fn presented(headers: &HeaderMap) -> Result<Presented<'_>, Problem> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let authorization = match (values.next(), values.next()) {
+        (None, _) => Authorization::Absent,
+        (Some(value), None) => value.to_str().map_or(Authorization::Other, authorization),
+        (Some(_), Some(_)) => {
+            return Err(Problem::new(
+                Code::RequestInvalid,
+                "There are two Authorization headers.",
+            ));
+        }
+    };
+    let cookies = match authorization {
+        Authorization::Absent => cookies(headers),
+        _ => Vec::new(),
+    };
+    Ok(Presented {
+        authorization,
+        cookies,
+    })
+}
+
+/// `Bearer` in any case (RFC 9110, 11.1), one space, and a token.
+fn authorization(value: &str) -> Authorization<'_> {
+    match value.split_once(' ') {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => {
+            match token.trim_start_matches(' ') {
+                "" => Authorization::Other,
+                token => Authorization::Bearer(token),
+            }
+        }
+        _ => Authorization::Other,
+    }
+}
+
+/// HTTP/2 clients may split cookies over several headers (RFC 9113, 8.2.3).
+fn cookies(headers: &HeaderMap) -> Vec<(&str, &str)> {
+    let values = headers
+        .get_all(COOKIE)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
+    let pairs = values.flat_map(|value| value.split(';'));
+    let named = pairs.filter_map(|pair| pair.trim().split_once('='));
+    named
+        .map(|(name, value)| {
+            (
+                name,
+                value
+                    .strip_prefix('"')
+                    .and_then(|value| value.strip_suffix('"'))
+                    .unwrap_or(value),
+            )
+        })
+        .collect()
+}

@@ -1,0 +1,65 @@
+//! Who somebody is, once a session has been verified.
+
+use std::borrow::Cow;
+
+use serde_json::{Map, Value};
+
+/// The verified claims of a session. Nothing unverified is ever put in here.
+#[derive(Clone, Debug, Default)]
+pub struct Claims(Map<String, Value>);
+
+impl Claims {
+    /// Takes claims whose origin has been verified.
+    pub fn verified(claims: Map<String, Value>) -> Self {
+        Self(claims)
+    }
+
+    /// The text of a claim: a string, or a number as it is written. A claim of another type, or an
+    /// empty one, counts as absent.
+    ///
+    /// `path` is tried as a whole name first, since names such as `https://acme.example/org` hold
+    /// dots themselves, and then as a dotted path into objects.
+    pub fn text(&self, path: &str) -> Option<Cow<'_, str>> {
+        let text = match self.find(path)? {
+            Value::String(text) => Cow::Borrowed(text.as_str()),
+            Value::Number(number) => Cow::Owned(number.to_string()),
+            _ => return None,
+        };
+        (!text.is_empty()).then_some(text)
+    }
+
+    fn find(&self, path: &str) -> Option<&Value> {
+        if let Some(value) = self.0.get(path) {
+            return Some(value);
+        }
+        let mut names = path.split('.');
+        let first = self.0.get(names.next()?)?;
+        names.try_fold(first, |value, name| value.as_object()?.get(name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn claims(value: Value) -> Claims {
+        match value {
+            Value::Object(map) => Claims::verified(map),
+            _ => unreachable!(),
+        }
+    }
+
+    #[test]
+    fn paths_reach_into_objects_and_whole_names_win() {
+        let claims = claims(
+            json!({"org": {"id": 7}, "a.b": "whole", "a": {"b": "nested"}, "no": true, "empty": ""}),
+        );
+        assert_eq!(claims.text("org.id").as_deref(), Some("7"));
+        assert_eq!(claims.text("a.b").as_deref(), Some("whole"));
+        assert_eq!(claims.text("no"), None);
+        assert_eq!(claims.text("empty"), None);
+        assert_eq!(claims.text("org"), None);
+        assert_eq!(claims.text("org.id.deeper"), None);
+    }
+}

@@ -1,0 +1,47 @@
+//! A token broker for embedded Qlik Cloud analytics.
+//!
+//! It proves a portal's session, maps it to a Qlik user, gets an OAuth impersonation token for that
+//! user with machine-to-machine credentials that never leave it, caches the token per user, and
+//! hands it to back ends and browsers.
+//!
+//! # Layout
+//!
+//! A request comes in at the top; arrows point downwards only, and a test checks them.
+//!
+//! | room | worry |
+//! |---|---|
+//! | [`cli`] | commands, arguments, exit codes |
+//! | [`http`] | the public API: statuses, headers, CORS, the shape of errors |
+//! | [`ops`] | health, readiness, metrics |
+//! | [`app`] | the composition root |
+//! | [`config`] | TOML, environment and schema become typed values, or a full list of problems |
+//! | [`admission`] | from a credential to the user's place in the cache, and what is remembered of it |
+//! | [`broker`] | from there to a token: one mint per user, failures with a memory, logout |
+//! | [`session`] | who is calling: API keys, JWTs |
+//! | [`qlik`] | what is sent to a tenant, and what its answers mean |
+//! | [`tenant`], [`mapping`], [`identity`] | tenants, scopes and origins; from claims to a user |
+//! | [`expiring`] | one value that expires, loaded once for everybody |
+//! | [`outbound`] | HTTP clients: no redirects, verified TLS, capped bodies |
+//! | [`telemetry`] | logs, audit lines, metrics |
+//! | [`secret`], [`clock`] | what must not be printed; what time it is |
+//! | `simulator` | a tenant for development and tests; uses nothing of the rest |
+
+pub mod admission;
+pub mod app;
+pub mod broker;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod expiring;
+pub mod http;
+pub mod identity;
+pub mod mapping;
+pub mod ops;
+pub mod outbound;
+pub mod qlik;
+pub mod secret;
+pub mod session;
+#[cfg(feature = "simulator")]
+pub mod simulator;
+pub mod telemetry;
+pub mod tenant;

@@ -1,0 +1,42 @@
+//! The client of a Qlik Cloud tenant: what is sent, what is accepted, what an error means.
+//!
+//! Knows nothing of sessions, caches or our own HTTP API.
+
+pub mod credential;
+pub mod error;
+pub mod token;
+
+use std::time::Duration;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use crate::secret::Secret;
+
+pub use credential::{AssertionAlgorithm, Credential, Proof};
+pub use error::QlikError;
+pub use token::{Liveness, QlikClient};
+
+/// Long enough to be unique, short enough for a log line: 132 of SHA-256's bits.
+const TOKEN_ID_CHARS: usize = 22;
+
+/// An access token as the tenant gave it. Opaque: nothing is read out of it.
+#[derive(Debug)]
+pub struct AccessToken {
+    /// The token itself.
+    pub secret: Secret,
+    /// See [`token_id`].
+    pub id: String,
+    /// What the tenant says it granted, or what was asked for when it says nothing.
+    pub scope: String,
+    /// How long it lives, counted from when it was received.
+    pub life: Duration,
+}
+
+/// `base64url(SHA-256(access_token))`, first 22 characters: names a token without giving it away.
+pub fn token_id(access_token: &str) -> String {
+    let mut id = URL_SAFE_NO_PAD.encode(digest(&SHA256, access_token.as_bytes()));
+    id.truncate(TOKEN_ID_CHARS);
+    id
+}

@@ -1,0 +1,472 @@
+//! `POST /oauth/token`, `POST /oauth/revoke` and `GET /api/v1/users/me`.
+
+use std::time::{Duration, SystemTime};
+
+use backon::{ExponentialBuilder, Retryable};
+use reqwest::header::{ACCEPT, RETRY_AFTER};
+use reqwest::{Client, StatusCode};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use tokio::time::{Instant, timeout_at};
+
+use super::credential::{Credential, Prover};
+use super::error::{QlikError, classify, holds_errors};
+use super::{AccessToken, token_id};
+use crate::clock;
+use crate::mapping::UserLookup;
+use crate::outbound::{self, BodyError, read_capped};
+use crate::secret::{Secret, SecretError};
+use crate::telemetry::metrics::{self, UpstreamCall};
+use crate::tenant::ScopeSet;
+
+const IMPERSONATION: &str = "urn:qlik:oauth:user-impersonation";
+/// A token answer is 2 kB; a page of an error portal may be larger and is not wanted.
+const BODY_CAP: usize = 64 * 1024;
+/// Longest token that is taken. Bounds what a cached user costs, and fits a header line.
+const TOKEN_CAP: usize = 16 * 1024;
+/// Taken when the tenant names no life at all: short, but enough to load a page.
+const UNNAMED_LIFE: Duration = Duration::from_secs(300);
+/// No access token lives longer; keeps times far from overflow.
+const LONGEST_LIFE: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Tries in all for a transient failure.
+const TRIES: usize = 3;
+const FIRST_BACKOFF: Duration = Duration::from_millis(100);
+
+/// What `users/me` says about a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Liveness {
+    /// The tenant answered 401: it will not be accepted again.
+    Dead,
+    /// Anything else.
+    NotKnownDead,
+}
+
+/// A client of one tenant with one credential.
+#[derive(Debug)]
+pub struct QlikClient {
+    http: Client,
+    tenant: String,
+    url: String,
+    token_url: String,
+    prover: Prover,
+}
+
+impl QlikClient {
+    /// `tenant` names it in metrics; `url` has no slash at its end. Reads the secret, calls nobody.
+    pub fn new(
+        http: Client,
+        tenant: &str,
+        url: &str,
+        credential: Credential,
+    ) -> Result<Self, SecretError> {
+        let token_url = format!("{url}/oauth/token");
+        let prover = Prover::new(credential, token_url.clone())?;
+        Ok(Self {
+            http,
+            tenant: tenant.into(),
+            url: url.into(),
+            token_url,
+            prover,
+        })
+    }
+
+    /// A token that acts as `user`. Tries again on transient failures until `deadline`.
+    pub async fn impersonate(
+        &self,
+        user: &UserLookup,
+        scopes: &ScopeSet,
+        deadline: Instant,
+    ) -> Result<AccessToken, QlikError> {
+        let request = json!({
+            "grant_type": IMPERSONATION,
+            "scope": scopes.as_str(),
+            "user_lookup": {"field": user.field().as_str(), "value": user.value()},
+        });
+        self.token(request, scopes, true, deadline).await
+    }
+
+    /// A token of the client itself.
+    pub async fn client_credentials(
+        &self,
+        scopes: &ScopeSet,
+        deadline: Instant,
+    ) -> Result<AccessToken, QlikError> {
+        let request = json!({"grant_type": "client_credentials", "scope": scopes.as_str()});
+        self.token(request, scopes, false, deadline).await
+    }
+
+    async fn token(
+        &self,
+        request: Value,
+        scopes: &ScopeSet,
+        names_user: bool,
+        deadline: Instant,
+    ) -> Result<AccessToken, QlikError> {
+        let Value::Object(request) = request else {
+            return Err(QlikError::Malformed("the request is not an object"));
+        };
+        let backoff = ExponentialBuilder::default()
+            .with_min_delay(FIRST_BACKOFF)
+            .with_max_times(TRIES - 1)
+            .with_jitter();
+        let tries = (|| self.try_secrets(&request, scopes, names_user))
+            .retry(backoff)
+            .when(QlikError::is_transient);
+        timeout_at(deadline, tries)
+            .await
+            .unwrap_or(Err(QlikError::Unreachable("no answer within the deadline")))
+    }
+
+    /// Tries the current secret and, when the client is refused, each of the others once.
+    async fn try_secrets(
+        &self,
+        request: &Map<String, Value>,
+        scopes: &ScopeSet,
+        names_user: bool,
+    ) -> Result<AccessToken, QlikError> {
+        let mut secret = self.prover.current();
+        let mut refused = Vec::new();
+        loop {
+            let outcome = self
+                .try_once(request.clone(), &secret, scopes, names_user)
+                .await;
+            match outcome {
+                Err(error @ QlikError::ClientRefused { .. }) => {
+                    refused.push(secret);
+                    secret = self.prover.next_after(&refused).ok_or(error)?;
+                }
+                Ok(token) => {
+                    self.prover.keep(secret);
+                    return Ok(token);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn try_once(
+        &self,
+        mut request: Map<String, Value>,
+        secret: &Secret,
+        scopes: &ScopeSet,
+        names_user: bool,
+    ) -> Result<AccessToken, QlikError> {
+        let proven = self.prover.prove(&mut request, secret, clock::now());
+        proven.map_err(|_| QlikError::Malformed("our own private key cannot sign"))?;
+        let started = Instant::now();
+        let outcome = self.post_token(request, scopes, names_user).await;
+        metrics::upstream(
+            &self.tenant,
+            UpstreamCall::Token,
+            outcome_label(&outcome),
+            started.elapsed(),
+        );
+        outcome
+    }
+
+    async fn post_token(
+        &self,
+        request: Map<String, Value>,
+        scopes: &ScopeSet,
+        names_user: bool,
+    ) -> Result<AccessToken, QlikError> {
+        let sent = self
+            .http
+            .post(&self.token_url)
+            .header(ACCEPT, "application/json")
+            .json(&request)
+            .send();
+        let response = sent.await.map_err(|error| unreachable_reason(&error))?;
+        let status = response.status();
+        let retry_after = response
+            .headers()
+            .get(RETRY_AFTER)
+            .and_then(|value| value.to_str().ok())
+            .map(str::to_owned);
+        let body = read_capped(response, BODY_CAP)
+            .await
+            .map_err(|error| match error {
+                BodyError::Cut => QlikError::Unreachable("the answer was cut off"),
+                BodyError::TooLong => QlikError::Malformed("the answer is longer than 64 KiB"),
+            })?;
+        if status != StatusCode::OK {
+            return Err(classify(
+                status.as_u16(),
+                retry_after.as_deref(),
+                &body,
+                names_user,
+            ));
+        }
+        parse_token(&body, scopes, clock::now())
+    }
+
+    /// Revokes a token (RFC 7009). The tenant's own SDK sends the token as bearer as well.
+    pub async fn revoke(&self, token: &AccessToken) -> Result<(), QlikError> {
+        let started = Instant::now();
+        let body = json!({"token": token.secret.expose(), "token_type_hint": "access_token"});
+        let request = self
+            .http
+            .post(format!("{}/oauth/revoke", self.url))
+            .bearer_auth(token.secret.expose())
+            .json(&body);
+        let outcome = match request.send().await {
+            Ok(response) if response.status().is_success() => Ok(()),
+            Ok(response) => {
+                let retry_after = response
+                    .headers()
+                    .get(RETRY_AFTER)
+                    .and_then(|value| value.to_str().ok());
+                Err(classify(
+                    response.status().as_u16(),
+                    retry_after,
+                    b"",
+                    false,
+                ))
+            }
+            Err(error) => Err(unreachable_reason(&error)),
+        };
+        metrics::upstream(
+            &self.tenant,
+            UpstreamCall::Revoke,
+            outcome_label(&outcome),
+            started.elapsed(),
+        );
+        outcome
+    }
+
+    /// Asks the tenant whether it still accepts a token. A redirect, which is how a tenant answers
+    /// a good one, is not followed: the token goes to no other place.
+    pub async fn examine(&self, token: &AccessToken) -> Liveness {
+        let started = Instant::now();
+        let request = self
+            .http
+            .get(format!("{}/api/v1/users/me", self.url))
+            .bearer_auth(token.secret.expose());
+        let status = request.send().await.ok().map(|response| response.status());
+        let (liveness, outcome) = match status {
+            Some(StatusCode::UNAUTHORIZED) => (Liveness::Dead, "dead"),
+            Some(status) if status.as_u16() < 400 => (Liveness::NotKnownDead, "ok"),
+            _ => (Liveness::NotKnownDead, "failed"),
+        };
+        metrics::upstream(
+            &self.tenant,
+            UpstreamCall::UserMe,
+            outcome,
+            started.elapsed(),
+        );
+        liveness
+    }
+
+    /// Whether the tenant answers at all: its discovery document, for `check`.
+    pub async fn reach(&self) -> Result<(), QlikError> {
+        let url = format!("{}/.well-known/oauth-authorization-server", self.url);
+        let response = self
+            .http
+            .get(url)
+            .send()
+            .await
+            .map_err(|error| unreachable_reason(&error))?;
+        let status = response.status().as_u16();
+        let body = outbound::read_capped(response, BODY_CAP).await;
+        match (status, body) {
+            (200, Ok(body)) if serde_json::from_slice::<Map<String, Value>>(&body).is_ok() => {
+                Ok(())
+            }
+            (500..=599, _) => Err(QlikError::Failed { status }),
+            _ => Err(QlikError::Malformed(
+                "there is no OAuth discovery document at this address",
+            )),
+        }
+    }
+
+    /// The client id, for messages.
+    pub fn client_id(&self) -> &str {
+        self.prover.client_id()
+    }
+}
+
+/// Words of our own: an error of the HTTP library may hold the URL.
+fn unreachable_reason(error: &reqwest::Error) -> QlikError {
+    QlikError::Unreachable(match error {
+        error if error.is_timeout() => "no answer in time",
+        error if error.is_connect() => "no connection",
+        _ => "the connection broke",
+    })
+}
+
+fn outcome_label<T>(outcome: &Result<T, QlikError>) -> &'static str {
+    match outcome {
+        Ok(_) => "ok",
+        Err(QlikError::Unreachable(_)) => "unreachable",
+        Err(QlikError::Failed { .. }) => "failed",
+        Err(QlikError::Throttled { .. }) => "throttled",
+        Err(QlikError::ClientRefused { .. }) => "client_refused",
+        Err(QlikError::UserUnknown) => "user_unknown",
+        Err(QlikError::UserDisabled) => "user_disabled",
+        Err(QlikError::Malformed(_)) => "malformed",
+    }
+}
+
+#[derive(Deserialize)]
+struct TokenAnswer {
+    access_token: Option<String>,
+    token_type: Option<String>,
+    scope: Option<String>,
+    expires_in: Option<Value>,
+    expires_at: Option<String>,
+}
+
+fn parse_token(body: &[u8], asked: &ScopeSet, now: SystemTime) -> Result<AccessToken, QlikError> {
+    if holds_errors(body) {
+        return Err(QlikError::Malformed("errors in an answer of status 200"));
+    }
+    let answer: TokenAnswer = serde_json::from_slice(body)
+        .map_err(|_| QlikError::Malformed("not the JSON of a token"))?;
+    let is_token = |token: &String| {
+        !token.is_empty() && token.len() <= TOKEN_CAP && token.bytes().all(|b| b.is_ascii_graphic())
+    };
+    let token = answer
+        .access_token
+        .filter(is_token)
+        .ok_or(QlikError::Malformed("no usable access_token"))?;
+    if !answer
+        .token_type
+        .is_some_and(|kind| kind.eq_ignore_ascii_case("bearer"))
+    {
+        return Err(QlikError::Malformed("the token_type is not bearer"));
+    }
+    let life = life(
+        answer.expires_in.as_ref(),
+        answer.expires_at.as_deref(),
+        now,
+    )?;
+    let is_scope = |scope: &String| ScopeSet::parse(scope).is_ok();
+    Ok(AccessToken {
+        id: token_id(&token),
+        secret: Secret::new(token),
+        scope: answer
+            .scope
+            .filter(is_scope)
+            .unwrap_or_else(|| asked.as_str().into()),
+        life,
+    })
+}
+
+/// `expires_in` and `expires_at` reconciled: the smaller wins.
+fn life(
+    expires_in: Option<&Value>,
+    expires_at: Option<&str>,
+    now: SystemTime,
+) -> Result<Duration, QlikError> {
+    let by_count = match expires_in {
+        None | Some(Value::Null) => None,
+        Some(value) => Some(
+            value
+                .as_f64()
+                .ok_or(QlikError::Malformed("expires_in is not a number"))?,
+        ),
+    };
+    let by_clock = match expires_at {
+        None => None,
+        Some(text) => {
+            let at: jiff::Timestamp = text
+                .parse()
+                .map_err(|_| QlikError::Malformed("expires_at is not a time"))?;
+            let left = SystemTime::from(at).duration_since(now).unwrap_or_default();
+            Some(left.as_secs_f64())
+        }
+    };
+    let seconds = match (by_count, by_clock) {
+        (Some(count), Some(clock)) => count.min(clock),
+        (Some(one), None) | (None, Some(one)) => one,
+        (None, None) => return Ok(UNNAMED_LIFE),
+    };
+    if seconds < 1.0 {
+        return Err(QlikError::Malformed("the token has no life left"));
+    }
+    Ok(Duration::from_secs_f64(
+        seconds.min(LONGEST_LIFE.as_secs_f64()),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::UNIX_EPOCH;
+
+    fn parse(body: &str) -> Result<AccessToken, QlikError> {
+        let now = UNIX_EPOCH + Duration::from_secs(1_700_000_000); // 2023-11-14T22:13:20Z
+        parse_token(
+            body.as_bytes(),
+            &ScopeSet::parse("user_default").unwrap(),
+            now,
+        )
+    }
+
+    #[test]
+    fn the_smaller_life_wins_and_none_is_short() {
+        let life = |fields: &str| {
+            parse(&format!(
+                r#"{{"access_token":"t","token_type":"Bearer"{fields}}}"#
+            ))
+            .map(|t| t.life.as_secs())
+        };
+        assert_eq!(life(""), Ok(300));
+        assert_eq!(life(r#","expires_in":21600"#), Ok(21600));
+        assert_eq!(
+            life(r#","expires_in":21600,"expires_at":"2023-11-14T23:13:20.000Z""#),
+            Ok(3600)
+        );
+        assert_eq!(
+            life(r#","expires_in":60,"expires_at":"2023-11-14T23:13:20.000Z""#),
+            Ok(60)
+        );
+        assert_eq!(life(r#","expires_in":1e300"#), Ok(LONGEST_LIFE.as_secs()));
+        for none in [
+            r#","expires_in":0"#,
+            r#","expires_in":-5"#,
+            r#","expires_in":"60""#,
+            r#","expires_at":"2020-01-01T00:00:00Z""#,
+            r#","expires_at":"soon""#,
+        ] {
+            assert!(life(none).is_err(), "{none}");
+        }
+    }
+
+    #[test]
+    fn only_a_usable_bearer_token_is_taken() {
+        assert_eq!(
+            parse(r#"{"access_token":"t","token_type":"BEARER"}"#)
+                .unwrap()
+                .scope,
+            "user_default"
+        );
+        assert_eq!(
+            parse(r#"{"access_token":"t","token_type":"bearer","scope":"a b"}"#)
+                .unwrap()
+                .scope,
+            "a b"
+        );
+        let long = format!(
+            r#"{{"access_token":"{}","token_type":"bearer"}}"#,
+            "x".repeat(TOKEN_CAP + 1)
+        );
+        for body in [
+            "",
+            "[]",
+            "not json",
+            r#"{"token_type":"bearer"}"#,
+            &long,
+            r#"{"access_token":"","token_type":"bearer"}"#,
+            r#"{"access_token":"a\nb","token_type":"bearer"}"#,
+            r#"{"access_token":"t","token_type":"mac"}"#,
+            r#"{"access_token":"t"}"#,
+            r#"{"access_token":"t","token_type":"bearer","errors":[{"code":"OAUTH-1"}]}"#,
+        ] {
+            assert!(
+                matches!(parse(body), Err(QlikError::Malformed(_))),
+                "{body}"
+            );
+        }
+    }
+}

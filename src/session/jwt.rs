@@ -1,0 +1,364 @@
+//! `jwt`: a signed JWT as bearer or cookie (RFC 7519, with the advice of RFC 8725).
+//!
+//! The signature is checked before any claim is believed. Until then a token's own words carry
+//! the prefix `unverified_`, and serve only to tell whether this table is the one to judge it.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use reqwest::Client;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::ended::Mark;
+use super::jwks::{Found, KeySet, Keys};
+use super::{Caller, Outcome, Person, SessionError, Validity};
+use crate::identity::Claims;
+use crate::outbound::{self, Proxy};
+use crate::secret::Secret;
+
+/// Longer than any session token; parsing is linear, but nobody needs more.
+const MAX_CHARS: usize = 16 * 1024;
+/// The last second that the clocks of all platforms can hold.
+const LAST_SECOND: f64 = 32_503_680_000.0; // the year 3000
+
+/// The signature algorithms that can be allowed (RFC 7518, RFC 8037). `none` is not one of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names of RFC 7518 and RFC 8037 say it all")]
+pub enum Algorithm {
+    Rs256,
+    Rs384,
+    Rs512,
+    Ps256,
+    Ps384,
+    Ps512,
+    Es256,
+    Es384,
+    EdDsa,
+    Hs256,
+    Hs384,
+    Hs512,
+}
+
+impl Algorithm {
+    /// The JOSE name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Rs256 => "RS256",
+            Self::Rs384 => "RS384",
+            Self::Rs512 => "RS512",
+            Self::Ps256 => "PS256",
+            Self::Ps384 => "PS384",
+            Self::Ps512 => "PS512",
+            Self::Es256 => "ES256",
+            Self::Es384 => "ES384",
+            Self::EdDsa => "EdDSA",
+            Self::Hs256 => "HS256",
+            Self::Hs384 => "HS384",
+            Self::Hs512 => "HS512",
+        }
+    }
+
+    pub(super) fn jose(self) -> jsonwebtoken::Algorithm {
+        use jsonwebtoken::Algorithm as Jose;
+        match self {
+            Self::Rs256 => Jose::RS256,
+            Self::Rs384 => Jose::RS384,
+            Self::Rs512 => Jose::RS512,
+            Self::Ps256 => Jose::PS256,
+            Self::Ps384 => Jose::PS384,
+            Self::Ps512 => Jose::PS512,
+            Self::Es256 => Jose::ES256,
+            Self::Es384 => Jose::ES384,
+            Self::EdDsa => Jose::EdDSA,
+            Self::Hs256 => Jose::HS256,
+            Self::Hs384 => Jose::HS384,
+            Self::Hs512 => Jose::HS512,
+        }
+    }
+}
+
+/// Where the verification keys come from.
+#[derive(Clone, Debug)]
+pub enum KeySource {
+    /// A JSON Web Key Set that is fetched.
+    JwksUrl(String),
+    /// `{issuer}/.well-known/openid-configuration` names the key set.
+    Discovery,
+    /// A key set in a file: its text.
+    JwksFile(String),
+    /// One public key, PEM.
+    PublicKey(String),
+    /// A shared secret.
+    Hmac(Secret),
+}
+
+/// What a `jwt` table accepts.
+#[derive(Clone, Debug)]
+pub struct JwtRules {
+    /// `iss` must be this, byte for byte.
+    pub issuer: String,
+    /// `aud` must be or hold this.
+    pub audience: String,
+    /// Never empty; HMAC is never beside another family.
+    pub algorithms: Vec<Algorithm>,
+    /// Where the keys come from.
+    pub keys: KeySource,
+    /// How far the clocks may be apart.
+    pub leeway: Duration,
+    /// The header's `typ` must be this, when given.
+    pub typ: Option<String>,
+    /// The cookie that may hold the JWT.
+    pub cookie: Option<String>,
+    /// How often a fetched key set is refreshed.
+    pub jwks_refresh: Duration,
+}
+
+impl JwtRules {
+    /// Checks that static keys parse and fit the algorithms. The error never shows the key.
+    pub fn check_keys(&self) -> Result<(), String> {
+        let http = outbound::client(&Proxy::None, None).map_err(|error| error.to_string())?;
+        Jwt::new(self.clone(), http)
+            .map(drop)
+            .map_err(str::to_owned)
+    }
+}
+
+/// A table's verifier.
+#[derive(Debug)]
+pub struct Jwt {
+    rules: JwtRules,
+    keys: Keys,
+}
+
+#[derive(Deserialize)]
+struct UnverifiedHeader {
+    alg: String,
+    kid: Option<String>,
+    typ: Option<String>,
+    crit: Option<Value>,
+}
+
+/// A JWT taken apart. Nothing in it is verified.
+struct Unverified<'a> {
+    header: UnverifiedHeader,
+    claims: Map<String, Value>,
+    signing_input: &'a str,
+    signature: &'a str,
+}
+
+impl<'a> Unverified<'a> {
+    fn parse(token: &'a str) -> Option<Self> {
+        if token.len() > MAX_CHARS {
+            return None;
+        }
+        let (signing_input, signature) = token.rsplit_once('.')?;
+        let (header, claims) = signing_input.split_once('.')?;
+        let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).ok();
+        Some(Self {
+            header: serde_json::from_slice(&decode(header)?).ok()?,
+            claims: serde_json::from_slice(&decode(claims)?).ok()?,
+            signing_input,
+            signature,
+        })
+    }
+}
+
+fn names_audience(claims: &Map<String, Value>, audience: &str) -> bool {
+    match claims.get("aud") {
+        Some(Value::String(one)) => one == audience,
+        Some(Value::Array(many)) => many.iter().any(|one| one == audience),
+        _ => false,
+    }
+}
+
+impl Jwt {
+    /// A verifier; fetches nothing yet. The error says what is wrong with a static key.
+    pub fn new(rules: JwtRules, http: Client) -> Result<Self, &'static str> {
+        let family = rules
+            .algorithms
+            .first()
+            .ok_or("`algorithms` is empty")?
+            .jose()
+            .family();
+        let keys = Keys::new(&rules.keys, family, &rules.issuer, rules.jwks_refresh, http)?;
+        Ok(Self { rules, keys })
+    }
+
+    /// The cookie that may hold the JWT.
+    pub fn cookie(&self) -> Option<&str> {
+        self.rules.cookie.as_deref()
+    }
+
+    /// Whether the keys are at hand, for `check` and readiness.
+    pub async fn keys_at_hand(&self) -> Result<(), SessionError> {
+        self.keys.current().await.map(drop)
+    }
+
+    /// Whether `keys` is still the set that JWTs are verified with.
+    pub(super) async fn verifies_with(&self, keys: &Arc<KeySet>) -> bool {
+        self.keys
+            .current()
+            .await
+            .is_ok_and(|(current, _)| Arc::ptr_eq(&current, keys))
+    }
+
+    pub(super) async fn authenticate(
+        &self,
+        table: usize,
+        token: &str,
+        ambient: bool,
+        now: SystemTime,
+    ) -> Outcome {
+        let Some(unverified) = Unverified::parse(token) else {
+            return Outcome::NotMine;
+        };
+        // Other tables may stand for other issuers or audiences. This only chooses the table: both
+        // are in the signed part and count for nothing until the signature is checked.
+        let unverified_issuer = unverified.claims.get("iss").and_then(Value::as_str);
+        if unverified_issuer != Some(&self.rules.issuer)
+            || !names_audience(&unverified.claims, &self.rules.audience)
+        {
+            return Outcome::NotMine;
+        }
+        match self.verify(table, unverified, ambient, now).await {
+            Ok(person) => Outcome::Proven(Caller::Person(person)),
+            Err(error) => Outcome::Refused(error),
+        }
+    }
+
+    async fn verify(
+        &self,
+        table: usize,
+        unverified: Unverified<'_>,
+        ambient: bool,
+        now: SystemTime,
+    ) -> Result<Person, SessionError> {
+        let keys = self.verify_signature(&unverified).await?;
+        let Unverified {
+            claims,
+            signing_input,
+            ..
+        } = unverified;
+        let (expires, issued_at) = self.check_times(&claims, now)?;
+        let mut digested = [0; 32];
+        digested.copy_from_slice(digest(&SHA256, signing_input.as_bytes()).as_ref());
+        Ok(Person {
+            table,
+            claims: Claims::verified(claims),
+            ambient,
+            mark: Mark {
+                signing_input: digested,
+                issued_at,
+            },
+            validity: Validity {
+                until: expires + self.rules.leeway,
+                keys: self.keys.can_change().then_some(keys),
+            },
+        })
+    }
+
+    /// Returns the key set that the signature was verified with.
+    async fn verify_signature(
+        &self,
+        unverified: &Unverified<'_>,
+    ) -> Result<Arc<KeySet>, SessionError> {
+        let algorithm = self.check_header(&unverified.header)?;
+        let kid = unverified.header.kid.as_deref();
+        let (mut keys, just_looked) = self.keys.current().await?;
+        if !just_looked && matches!(keys.find(kid, algorithm), Found::Unknown) {
+            keys = self.keys.look_again(&keys).await?;
+        }
+        let verified = match keys.find(kid, algorithm) {
+            Found::Key(key) => {
+                let message = unverified.signing_input.as_bytes();
+                jsonwebtoken::crypto::verify(unverified.signature, message, key, algorithm.jose())
+                    .unwrap_or(false)
+            }
+            Found::Ambiguous => {
+                return Err(SessionError::Invalid(
+                    "the JWT has no kid, and the issuer has several keys",
+                ));
+            }
+            Found::Unknown => {
+                return Err(SessionError::Invalid(
+                    "the JWT's kid is not one of the issuer's",
+                ));
+            }
+            Found::Unfit => {
+                return Err(SessionError::Invalid(
+                    "the JWT's algorithm does not fit its key",
+                ));
+            }
+        };
+        if verified {
+            Ok(keys)
+        } else {
+            Err(SessionError::Invalid("the JWT's signature is wrong"))
+        }
+    }
+
+    fn check_header(
+        &self,
+        unverified_header: &UnverifiedHeader,
+    ) -> Result<Algorithm, SessionError> {
+        // RFC 7515, 4.1.11: extensions that must be understood, and none is.
+        if unverified_header.crit.is_some() {
+            return Err(SessionError::Invalid("the JWT has critical extensions"));
+        }
+        if self.rules.typ.is_some() && self.rules.typ != unverified_header.typ {
+            return Err(SessionError::Invalid("the JWT has another typ"));
+        }
+        let allowed = self
+            .rules
+            .algorithms
+            .iter()
+            .find(|allowed| allowed.as_str() == unverified_header.alg);
+        allowed
+            .copied()
+            .ok_or(SessionError::Invalid("the JWT's algorithm is not allowed"))
+    }
+
+    /// `exp` is required, `nbf` and `iat` are checked when there; all must be numbers. Returns the
+    /// end and the time of issue.
+    fn check_times(
+        &self,
+        claims: &Map<String, Value>,
+        now: SystemTime,
+    ) -> Result<(SystemTime, Option<SystemTime>), SessionError> {
+        let expires =
+            numeric_date(claims, "exp")?.ok_or(SessionError::Invalid("the JWT has no exp"))?;
+        if now >= expires + self.rules.leeway {
+            return Err(SessionError::Expired);
+        }
+        if numeric_date(claims, "nbf")?.is_some_and(|from| from > now + self.rules.leeway) {
+            return Err(SessionError::Invalid("the JWT is not valid yet"));
+        }
+        let issued_at = numeric_date(claims, "iat")?;
+        if issued_at.is_some_and(|at| at > now + self.rules.leeway) {
+            return Err(SessionError::Invalid("the JWT was issued in the future"));
+        }
+        Ok((expires, issued_at))
+    }
+}
+
+/// A `NumericDate` (RFC 7519, 2): a JSON number of seconds. A text is refused, not converted.
+fn numeric_date(
+    claims: &Map<String, Value>,
+    name: &str,
+) -> Result<Option<SystemTime>, SessionError> {
+    match claims.get(name) {
+        None => Ok(None),
+        Some(value) => match value.as_f64() {
+            Some(seconds) if seconds.is_finite() => Ok(Some(
+                UNIX_EPOCH + Duration::from_secs_f64(seconds.clamp(0.0, LAST_SECOND)),
+            )),
+            _ => Err(SessionError::Invalid(
+                "a time claim of the JWT is not a number",
+            )),
+        },
+    }
+}

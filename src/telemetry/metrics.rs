@@ -1,0 +1,143 @@
+//! Every metric there is, by name. None carries a user.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use metrics::{
+    Counter, Gauge, Histogram, counter, describe_counter, describe_gauge, describe_histogram,
+    gauge, histogram,
+};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+
+const REQUESTS: &str = "qtb_requests_total";
+const REQUEST_SECONDS: &str = "qtb_request_seconds";
+const TOKENS_ISSUED: &str = "qtb_tokens_issued_total";
+const TOKEN_LIFE: &str = "qtb_token_life_seconds";
+const UPSTREAM_CALLS: &str = "qtb_upstream_calls_total";
+const UPSTREAM_SECONDS: &str = "qtb_upstream_seconds";
+const REFRESHES: &str = "qtb_refreshes_total";
+const CACHED_USERS: &str = "qtb_cached_users";
+const BUILD_INFO: &str = "qtb_build_info";
+
+const SECONDS: [f64; 12] = [
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 10.0,
+];
+const LIFE_SECONDS: [f64; 7] = [60.0, 300.0, 600.0, 1800.0, 3600.0, 10_800.0, 21_600.0];
+
+/// The recorder of this process: installed once, shared by every broker in it.
+static RECORDER: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
+
+/// Installs the recorder, if that has not happened yet. `None` if another one is in place.
+pub fn install() -> Option<PrometheusHandle> {
+    RECORDER.get_or_init(recorder).clone()
+}
+
+fn recorder() -> Option<PrometheusHandle> {
+    let handle = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_life_seconds".into()), &LIFE_SECONDS)
+        .and_then(|builder| builder.set_buckets(&SECONDS))
+        .ok()?
+        .install_recorder()
+        .ok()?;
+    describe_counter!(
+        REQUESTS,
+        "Requests answered, by route and outcome (ok or the problem's code)"
+    );
+    describe_histogram!(
+        REQUEST_SECONDS,
+        "Time from a request's head to its answer, by route"
+    );
+    describe_counter!(TOKENS_ISSUED, "Tokens handed out, by tenant and source");
+    describe_histogram!(
+        TOKEN_LIFE,
+        "Remaining life of the tokens handed out, by tenant"
+    );
+    describe_counter!(
+        UPSTREAM_CALLS,
+        "Calls to a tenant, by call and outcome; every try counts"
+    );
+    describe_histogram!(UPSTREAM_SECONDS, "Time a tenant took, by call");
+    describe_counter!(
+        REFRESHES,
+        "Tokens renewed ahead of their end, by tenant and outcome"
+    );
+    describe_gauge!(CACHED_USERS, "Users with a cached token");
+    describe_gauge!(BUILD_INFO, "1, with the version as label");
+    gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+    Some(handle)
+}
+
+/// The calls made to a tenant.
+#[derive(Clone, Copy, Debug)]
+pub enum UpstreamCall {
+    /// `POST /oauth/token`.
+    Token,
+    /// `POST /oauth/revoke`.
+    Revoke,
+    /// `GET /api/v1/users/me`.
+    UserMe,
+}
+
+/// Counts a call to a tenant and how long it took.
+pub fn upstream(tenant: &str, call: UpstreamCall, outcome: &'static str, took: Duration) {
+    let call = match call {
+        UpstreamCall::Token => "token",
+        UpstreamCall::Revoke => "revoke",
+        UpstreamCall::UserMe => "users_me",
+    };
+    let tenant = tenant.to_owned();
+    counter!(UPSTREAM_CALLS, "tenant" => tenant.clone(), "call" => call, "outcome" => outcome)
+        .increment(1);
+    histogram!(UPSTREAM_SECONDS, "tenant" => tenant, "call" => call).record(took);
+}
+
+/// What is counted for every token handed out: resolved once per tenant, since a hit has no time
+/// to look metrics up.
+pub struct Issuing {
+    /// From this replica's memory.
+    pub local: Counter,
+    /// Minted for this caller, or while it waited.
+    pub minted: Counter,
+    /// Remaining life at that moment.
+    pub life: Histogram,
+    /// Refreshes ahead that brought a token.
+    pub refreshed: Counter,
+    /// Refreshes ahead that failed.
+    pub refresh_failed: Counter,
+}
+
+impl Issuing {
+    /// The handles of one tenant.
+    pub fn of(tenant: &str) -> Self {
+        let issued = |source: &'static str| counter!(TOKENS_ISSUED, "tenant" => tenant.to_owned(), "source" => source);
+        let refreshes = |outcome: &'static str| counter!(REFRESHES, "tenant" => tenant.to_owned(), "outcome" => outcome);
+        Self {
+            local: issued("local"),
+            minted: issued("minted"),
+            life: histogram!(TOKEN_LIFE, "tenant" => tenant.to_owned()),
+            refreshed: refreshes("ok"),
+            refresh_failed: refreshes("failed"),
+        }
+    }
+}
+
+impl std::fmt::Debug for Issuing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Issuing")
+    }
+}
+
+/// The counter of one route and outcome.
+pub fn requests(route: &'static str, outcome: &'static str) -> Counter {
+    counter!(REQUESTS, "route" => route, "outcome" => outcome)
+}
+
+/// The time histogram of one route.
+pub fn request_seconds(route: &'static str) -> Histogram {
+    histogram!(REQUEST_SECONDS, "route" => route)
+}
+
+/// The gauge of cached users.
+pub fn cached_users() -> Gauge {
+    gauge!(CACHED_USERS)
+}
