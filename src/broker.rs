@@ -435,7 +435,7 @@ impl Broker {
         tokio::spawn(revoking.in_current_span());
     }
 
-    /// Users with a cached token, roughly: the map sweeps in its own time.
+    /// Users with a cached token.
     pub fn cached_users(&self) -> u64 {
         self.cells.len()
     }

@@ -8,6 +8,7 @@ mod frame;
 mod logout;
 mod presented;
 mod problem;
+mod public;
 mod token;
 
 use std::io;
@@ -17,8 +18,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Path;
-use axum::http::header::CACHE_CONTROL;
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum_server::Handle;
@@ -59,21 +59,13 @@ async fn healthz() -> &'static str {
     "ok\n"
 }
 
-async fn explain_problem(Path(code): Path<String>) -> Response {
+async fn explain_problem(Path(code): Path<String>, headers: HeaderMap) -> Response {
     let Some(code) = Code::ALL.iter().find(|known| known.as_str() == code) else {
         return Problem::new(Code::NotFound, "There is no problem of this name.").into_response();
     };
-    let text = format!(
-        "{} ({})\n\n{}\n",
-        code.title(),
-        code.status().as_u16(),
-        code.explanation()
-    );
-    let public = (
-        CACHE_CONTROL,
-        HeaderValue::from_static("public, max-age=300"),
-    );
-    (StatusCode::OK, [public], frame::Public, text).into_response()
+    let (title, status, explanation) = (code.title(), code.status().as_u16(), code.explanation());
+    let text = format!("{}: {title} ({status})\n\n{explanation}\n", code.as_str());
+    public::answer(&headers, "text/plain; charset=utf-8", text)
 }
 
 /// Serves until `handle` is told to stop.

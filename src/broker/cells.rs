@@ -147,7 +147,9 @@ impl Cells {
         ended
     }
 
+    /// Exact as of this moment: the map does its housekeeping first, which it otherwise puts off.
     pub fn len(&self) -> u64 {
+        self.users.run_pending_tasks();
         self.users.entry_count()
     }
 }

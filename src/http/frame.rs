@@ -13,7 +13,7 @@ use axum::http::header::{
 };
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use axum::middleware::{Next, from_fn_with_state};
-use axum::response::{IntoResponse, IntoResponseParts, Response, ResponseParts};
+use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 use ipnet::IpNet;
 use tokio::time::{Instant, timeout_at};
@@ -50,15 +50,6 @@ impl Exchange {
 /// Marks an answer as public: it keeps its own caching, and any page may read it.
 #[derive(Clone, Copy)]
 pub(super) struct Public;
-
-impl IntoResponseParts for Public {
-    type Error = std::convert::Infallible;
-
-    fn into_response_parts(self, mut parts: ResponseParts) -> Result<ResponseParts, Self::Error> {
-        parts.extensions_mut().insert(self);
-        Ok(parts)
-    }
-}
 
 /// Puts the frame around the routes.
 pub(super) fn around(routes: Router, app: &Arc<App>) -> Router {

@@ -1,0 +1,181 @@
+//! Many callers at once: one mint per user, and nobody gets another's token.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use futures_util::stream::{StreamExt, iter};
+use qlik_token_broker::simulator::{Call, Fault, Simulator};
+use serde_json::json;
+
+use super::harness::{Broker, key_table, subject, tenant, tenant_table, token, world};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn c41_a_thousand_first_requests_of_one_user_are_one_mint() {
+    let tenant = tenant().await;
+    let broker = Broker::with(&tenant).await;
+    let tokens = join_all((0..1000).map(|_| broker.token_of("ann"))).await;
+    let ids: HashSet<_> = tokens.iter().map(|token| token.id.as_str()).collect();
+    assert_eq!((ids.len(), tenant.calls(Call::TokenImpersonation)), (1, 1));
+}
+
+#[tokio::test]
+async fn the_first_caller_leaves_and_the_others_are_served_by_its_mint() {
+    let tenant = tenant().await;
+    tenant.on(Call::TokenImpersonation, Fault::Slow { millis: 300 });
+    let broker = Broker::with(&tenant).await;
+    let first = broker
+        .ask_for("ann")
+        .timeout(Duration::from_millis(50))
+        .send()
+        .await;
+    assert!(first.unwrap_err().is_timeout());
+    let others = join_all((0..20).map(|_| broker.token_of("ann"))).await;
+    assert!(others.iter().all(|token| token.id == others[0].id));
+    assert_eq!(tenant.calls(Call::TokenImpersonation), 1);
+}
+
+#[tokio::test]
+async fn a_mint_that_stalls_leaves_nobody_stuck() {
+    let tenant = tenant().await;
+    tenant.on(Call::TokenImpersonation, Fault::Hang);
+    let config = format!(
+        "[server]\nrequest_timeout = '1s'\n{}{}",
+        key_table(&["acme"]),
+        tenant_table("acme", &tenant.url())
+    );
+    let broker = Broker::start(&config);
+    let started = std::time::Instant::now();
+    let statuses = join_all((0..10).map(|_| async {
+        broker
+            .ask_for("ann")
+            .send()
+            .await
+            .unwrap()
+            .status()
+            .as_u16()
+    }))
+    .await;
+    assert!(statuses.iter().all(|status| *status == 503), "{statuses:?}");
+    assert!(started.elapsed() < Duration::from_secs(3));
+    tokio::time::sleep(Duration::from_millis(1050)).await;
+    broker.token_of("ann").await;
+}
+
+/// 300 users of 2 tenants with 2 scope sets, asked for in random order by 64 callers.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_thousand_random_requests_get_each_user_its_own_token() {
+    let mut many = world();
+    many.users.clear();
+    for user in 0..300 {
+        many = many.with_user(format!("auth0|u|{user}"), format!("u{user}@acme.test"));
+    }
+    let tenants = [
+        Simulator::start(many.clone()).await.unwrap(),
+        Simulator::start(many).await.unwrap(),
+    ];
+    let config = key_table(&["acme", "globex"])
+        + &tenant_table("acme", &tenants[0].url())
+        + &tenant_table("globex", &tenants[1].url());
+    let broker = Broker::start(&config);
+    let mut random = 0x2545_f491_4f6c_dd1d_u64;
+    let mut draw = |below: u64| {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        usize::try_from(random % below).unwrap()
+    };
+    let asked: Vec<_> = (0..2000).map(|_| (draw(300), draw(2), draw(2))).collect();
+    let scopes = ["user_default", "apps:read spaces:read"];
+    let answers = iter(asked.iter().map(|key| async {
+        let (user, tenant, scope) = *key;
+        let tenant = ["acme", "globex"][tenant];
+        let body = json!({
+            "user_lookup": {"field": "subject", "value": format!("auth0|u|{user}")},
+            "tenant": tenant, "scope": scopes[scope],
+        });
+        (*key, token(broker.ask(&body)).await)
+    }));
+    let answers: Vec<_> = answers.buffer_unordered(64).collect().await;
+    let mut seen = HashMap::new();
+    for (key, token) in &answers {
+        assert_eq!(token.scope, scopes[key.2]);
+        assert_eq!(
+            seen.entry(*key).or_insert(token.text.clone()),
+            &token.text,
+            "one token per key"
+        );
+    }
+    let distinct: HashSet<_> = seen.values().collect();
+    assert_eq!(distinct.len(), seen.len(), "no token serves two keys");
+    let mints: usize = tenants
+        .iter()
+        .map(|tenant| tenant.calls(Call::TokenImpersonation))
+        .sum();
+    assert_eq!(mints, seen.len(), "calls = distinct keys");
+    // Whose token it is, only the tenant can say.
+    let client = reqwest::Client::new();
+    for ((user, tenant, _), text) in seen.iter().take(100) {
+        let me = client
+            .get(format!("{}/api/v1/users/me", tenants[*tenant].url()))
+            .bearer_auth(text);
+        let me: serde_json::Value = me.send().await.unwrap().json().await.unwrap();
+        assert_eq!(me["subject"], format!("auth0|u|{user}"));
+    }
+}
+
+#[tokio::test]
+async fn a_stale_token_is_served_while_one_refresh_runs() {
+    let mut short = world();
+    short.token_life = Duration::from_secs(4);
+    let tenant = Simulator::start(short).await.unwrap();
+    let broker = Broker::with(&tenant).await;
+    let first = broker.token_of("ann").await;
+    tokio::time::sleep(Duration::from_millis(3100)).await;
+    tenant.on(Call::TokenImpersonation, Fault::Slow { millis: 200 });
+    let meanwhile = join_all((0..20).map(|_| broker.token_of("ann"))).await;
+    assert!(
+        meanwhile
+            .iter()
+            .all(|token| token.id == first.id && token.source == "local")
+    );
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    let refreshed = broker.token_of("ann").await;
+    assert_ne!(refreshed.id, first.id);
+    assert_eq!(tenant.calls(Call::TokenImpersonation), 2);
+}
+
+#[tokio::test]
+async fn more_requests_than_places_are_shed_with_a_retry() {
+    let tenant = tenant().await;
+    tenant.on_times(Call::TokenImpersonation, Fault::Slow { millis: 500 }, 8);
+    let config = format!(
+        "[server]\nmax_in_flight = 4\n{}{}",
+        key_table(&["acme"]),
+        tenant_table("acme", &tenant.url())
+    );
+    let broker = Broker::start(&config);
+    let answers = join_all((0..8).map(|_| async {
+        let response = broker
+            .ask(&json!({"user_lookup": subject("ann")}))
+            .send()
+            .await
+            .unwrap();
+        (
+            response.status().as_u16(),
+            super::harness::header(&response, "retry-after"),
+        )
+    }))
+    .await;
+    let shed: Vec<_> = answers
+        .iter()
+        .filter(|(status, _)| *status == 503)
+        .collect();
+    assert_eq!(shed.len(), 4, "{answers:?}");
+    assert!(shed.iter().all(|(_, wait)| wait == "1"));
+    assert_eq!(
+        broker.token_of("ann").await.source,
+        "local",
+        "places are given back"
+    );
+}

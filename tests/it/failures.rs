@@ -1,0 +1,283 @@
+//! A tenant that fails: each fault has its answer, its number of calls, and an end.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use qlik_token_broker::simulator::{Call, Fault, Simulator, World};
+use serde_json::{Value, json};
+
+use super::harness::{Broker, key_table, refused, tenant, tenant_table, token, world};
+
+fn status(status: u16, code: Option<&str>) -> Fault {
+    Fault::Status {
+        status,
+        code: code.map(str::to_owned),
+        title: None,
+    }
+}
+
+/// Fault, our status, our code, upstream calls of one cold request.
+fn table() -> Vec<(Fault, u16, &'static str, usize)> {
+    let malformed = |fault| (fault, 502, "tenant_malformed", 3);
+    let unavailable = |fault| (fault, 503, "tenant_unavailable", 3);
+    let refused = |fault| (fault, 502, "tenant_refused_client", 1);
+    vec![
+        unavailable(status(500, None)),
+        unavailable(status(503, Some("OAUTH-22"))),
+        unavailable(Fault::Html5xx),
+        unavailable(Fault::CutMidAnswer),
+        unavailable(Fault::Disconnect),
+        malformed(Fault::NotJson),
+        malformed(Fault::EmptyToken),
+        malformed(Fault::MissingToken),
+        malformed(Fault::WrongTokenType),
+        malformed(Fault::HugeBody),
+        malformed(Fault::Redirect),
+        malformed(Fault::NoContent),
+        malformed(Fault::OkWithErrors),
+        malformed(Fault::ExpiresIn(0)),
+        malformed(Fault::ExpiresIn(-5)),
+        malformed(Fault::ExpiresAt {
+            value: "soon".into(),
+        }),
+        malformed(status(418, None)),
+        refused(Fault::WrongSecret),
+        refused(Fault::UnknownClient),
+        refused(Fault::Untrusted),
+        refused(status(400, Some("OAUTH-22"))),
+        refused(Fault::Rfc6749 {
+            error: "invalid_client".into(),
+        }),
+        refused(Fault::Rfc6749 {
+            error: "unauthorized_client".into(),
+        }),
+        (
+            Fault::Throttle { retry_after: 13 },
+            503,
+            "tenant_throttled",
+            1,
+        ),
+        (Fault::UnknownUser, 403, "user_unknown", 1),
+        (status(404, Some("USERS-7")), 403, "user_unknown", 1),
+        (Fault::Disabled, 403, "user_disabled", 1),
+        (Fault::TooManyTokens, 403, "user_disabled", 1),
+    ]
+}
+
+#[tokio::test]
+async fn every_fault_has_its_answer_its_calls_and_its_pause() {
+    join_all(
+        table()
+            .into_iter()
+            .map(|(fault, status, code, calls)| async move {
+                let tenant = tenant().await;
+                let broker = Broker::with(&tenant).await;
+                tenant.on_until_cleared(Call::Token, fault.clone());
+                let wait = refused(broker.ask_for("ann"), status, code).await;
+                assert_eq!(tenant.calls(Call::Token), calls, "{fault:?}");
+                if let Fault::Throttle { retry_after } = fault {
+                    assert_eq!(wait, Some(retry_after), "never less than the tenant's");
+                }
+                refused(broker.ask_for("ann"), status, code).await;
+                assert_eq!(tenant.calls(Call::Token), calls, "{fault:?} is remembered");
+                assert_eq!(tenant.calls(Call::Other), 0, "no redirect is followed");
+            }),
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn c7_answers_that_only_lack_something_are_understood() {
+    let tenant = tenant().await;
+    let broker = Broker::with(&tenant).await;
+    tenant.on(Call::Token, Fault::MissingExpiresIn);
+    assert!(
+        token(broker.ask_for("ann")).await.expires_in > 21_000,
+        "from expires_at"
+    );
+    tenant.on(Call::Token, Fault::MissingExpiresAndAt);
+    assert!(
+        (295..=300).contains(&token(broker.ask_for("bob")).await.expires_in),
+        "none is short"
+    );
+    tenant.on(Call::Token, Fault::ExpiresIn(60));
+    assert!(
+        token(broker.ask_for("eve")).await.expires_in <= 60,
+        "the smaller of the two"
+    );
+    let narrow =
+        json!({"user_lookup": super::harness::subject("ann"), "scope": "apps:read spaces:read"});
+    tenant.on(
+        Call::Token,
+        Fault::NarrowScope {
+            scope: "apps:read".into(),
+        },
+    );
+    assert_eq!(
+        token(broker.ask(&narrow)).await.scope,
+        "apps:read",
+        "what was granted is told"
+    );
+}
+
+#[tokio::test]
+async fn a_transient_failure_is_tried_again_and_nobody_notices() {
+    let tenant = tenant().await;
+    let broker = Broker::with(&tenant).await;
+    tenant.on(Call::Token, status(500, None));
+    tenant.on(Call::Token, Fault::Disconnect);
+    broker.token_of("ann").await;
+    assert_eq!(tenant.calls(Call::Token), 3);
+}
+
+#[tokio::test]
+async fn a_throttled_tenant_is_left_alone_for_exactly_that_long() {
+    let tenant = tenant().await;
+    let config = format!(
+        "[server]\nrequest_timeout = '1s'\n{}{}",
+        key_table(&["acme"]),
+        tenant_table("acme", &tenant.url())
+    );
+    let broker = Broker::start(&config);
+    broker.token_of("bob").await;
+    tenant.on(Call::Token, Fault::Throttle { retry_after: 2 });
+    refused(broker.ask_for("ann"), 503, "tenant_throttled").await;
+    let wait = refused(broker.ask_for("eve"), 503, "tenant_throttled").await;
+    assert!(matches!(wait, Some(1 | 2)), "{wait:?}");
+    assert_eq!(
+        broker.token_of("bob").await.source,
+        "local",
+        "who has a token does not notice"
+    );
+    assert_eq!(tenant.calls(Call::Token), 2);
+    let ready: Value = broker.ops("/readyz").await.json().await.unwrap();
+    assert_eq!(
+        ready,
+        json!({"status": "degraded", "reasons": [{"tenant": "acme", "reason": "throttled"}]})
+    );
+    // Less than the deadline is left of the pause now: this caller waits it out.
+    tokio::time::sleep(Duration::from_millis(1200)).await;
+    tenant
+        .with_world(|world| *world = std::mem::take(world).with_user("auth0|new", "new@acme.test"));
+    token(broker.ask_for("new")).await;
+    token(broker.ask_for("ann")).await;
+}
+
+#[tokio::test]
+async fn one_odd_user_never_stops_a_tenant_and_two_refusals_do() {
+    let tenant = tenant().await;
+    let broker = Broker::with(&tenant).await;
+    tenant.on(Call::Token, Fault::UnknownClient);
+    refused(broker.ask_for("ann"), 502, "tenant_refused_client").await;
+    broker.token_of("bob").await;
+    refused(broker.ask_for("ann"), 502, "tenant_refused_client").await;
+    assert_eq!(tenant.calls(Call::Token), 2);
+    tenant.on_until_cleared(Call::Token, Fault::UnknownClient);
+    let others: Vec<String> = (0..5).map(|number| format!("other{number}")).collect();
+    for user in &others {
+        refused(broker.ask_for(user), 502, "tenant_refused_client").await;
+    }
+    assert_eq!(
+        tenant.calls(Call::Token),
+        4,
+        "after the second in a row the tenant is left alone"
+    );
+    let ready = broker.ops("/readyz").await;
+    assert_eq!(ready.status(), 200, "bob is still served");
+    assert_eq!(
+        ready.json::<Value>().await.unwrap()["reasons"][0]["reason"],
+        "client_refused"
+    );
+    assert_eq!(broker.token_of("bob").await.source, "local");
+}
+
+#[tokio::test]
+async fn a_client_that_is_refused_for_everybody_makes_the_broker_unready() {
+    let tenant = tenant().await;
+    let broker = Broker::with(&tenant).await;
+    assert_eq!(broker.ops("/readyz").await.status(), 200);
+    tenant.on_until_cleared(Call::Token, Fault::WrongSecret);
+    refused(broker.ask_for("ann"), 502, "tenant_refused_client").await;
+    refused(broker.ask_for("bob"), 502, "tenant_refused_client").await;
+    assert_eq!(
+        tenant.calls(Call::Token),
+        1,
+        "a known code pauses the tenant at once"
+    );
+    assert_eq!(broker.ops("/readyz").await.status(), 503);
+}
+
+#[tokio::test]
+async fn c42_with_the_tenant_down_live_tokens_are_served_and_recovery_needs_no_restart() {
+    let faults = [
+        status(500, None),
+        Fault::NotJson,
+        Fault::Disconnect,
+        Fault::Throttle { retry_after: 1 },
+        Fault::WrongSecret,
+        Fault::Disabled,
+    ];
+    join_all(faults.into_iter().map(|fault| async move {
+        let mut short = world();
+        short.token_life = Duration::from_secs(4);
+        let tenant = Simulator::start(short).await.unwrap();
+        let broker = Broker::with(&tenant).await;
+        let first = broker.token_of("ann").await;
+        tokio::time::sleep(Duration::from_millis(3050)).await;
+        tenant.on_until_cleared(Call::Token, fault.clone());
+        for _ in 0..5 {
+            let served = broker.token_of("ann").await;
+            assert_eq!(
+                (served.id.as_str(), served.source.as_str()),
+                (first.id.as_str(), "local"),
+                "{fault:?}"
+            );
+        }
+        tokio::time::sleep(Duration::from_millis(1000)).await;
+        let dead = broker.ask_for("ann").send().await.unwrap().status();
+        assert_ne!(dead, 200, "{fault:?}: never after its end");
+        if !matches!(fault, Fault::WrongSecret | Fault::Disabled) {
+            tenant.clear_faults();
+            tokio::time::sleep(Duration::from_millis(4100)).await;
+            assert_ne!(broker.token_of("ann").await.id, first.id, "{fault:?}");
+        }
+    }))
+    .await;
+}
+
+#[tokio::test]
+async fn nobody_listens_is_unavailable_too() {
+    let broker =
+        Broker::start(&(key_table(&["acme"]) + &tenant_table("acme", "http://127.0.0.1:9")));
+    refused(broker.ask_for("ann"), 503, "tenant_unavailable").await;
+}
+
+#[tokio::test]
+async fn users_who_get_no_token_push_out_nobody_who_has_one() {
+    let tenant = tenant().await;
+    let config = format!(
+        "[cache]\nmax_users = 8\n{}{}",
+        key_table(&["acme"]),
+        tenant_table("acme", &tenant.url())
+    );
+    let broker = Broker::start(&config);
+    let first = broker.token_of("ann").await;
+    for user in 0..200 {
+        refused(
+            broker.ask_for(&format!("nobody{user}")),
+            403,
+            "user_unknown",
+        )
+        .await;
+    }
+    assert_eq!(broker.token_of("ann").await.id, first.id);
+}
+
+#[tokio::test]
+async fn the_simulated_world_itself_refuses_as_the_faults_do() {
+    let mut strict: World = world();
+    strict.clients[0].trusted = false;
+    let tenant = Simulator::start(strict).await.unwrap();
+    let broker = Broker::with(&tenant).await;
+    refused(broker.ask_for("ann"), 502, "tenant_refused_client").await;
+}

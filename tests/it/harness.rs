@@ -1,0 +1,252 @@
+//! A broker as its users meet it: real sockets on port 0, the real router, the simulated tenant.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use axum_server::Handle;
+use qlik_token_broker::app::App;
+use qlik_token_broker::config::{self, Sources};
+use qlik_token_broker::simulator::{ClientSetup, IMPERSONATION, RateLimit, Simulator, World};
+use qlik_token_broker::{http, ops};
+use reqwest::{Client, Method, RequestBuilder, Response};
+use serde_json::{Value, json};
+
+/// A key that may ask for tokens and log out, in both tenants.
+pub const KEY: &str = "qtb_portal_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+/// A page that the tenant lists, and one that it does not.
+pub const PAGE: &str = "https://portal.acme.test";
+pub const EVIL: &str = "https://evil.test";
+
+/// A tenant with an issuing client, a few users, and no rate limit to disturb the counting.
+pub fn world() -> World {
+    let client = ClientSetup::new("broker")
+        .secret("tenant-client-secret")
+        .grant(IMPERSONATION)
+        .scopes("user_default apps:read spaces:read")
+        .trusted();
+    let mut world = World::default().with_client(client);
+    for user in ["ann", "bob", "eve"] {
+        world = world.with_user(format!("auth0|{user}"), format!("{user}@acme.test"));
+    }
+    world.tier1 = None;
+    world.tier2 = Some(RateLimit {
+        calls: 1_000_000,
+        window: Duration::from_secs(300),
+    });
+    world
+}
+
+pub async fn tenant() -> Simulator {
+    Simulator::start(world()).await.unwrap()
+}
+
+/// The table of a tenant.
+pub fn tenant_table(id: &str, url: &str) -> String {
+    format!(
+        "[tenants.{id}]\nurl = '{url}'\nclient_id = 'broker'\nclient_secret = 'tenant-client-secret'\n\
+         scopes = 'user_default'\noptional_scopes = ['spaces:read apps:read']\nallowed_origins = ['https://portal.{id}.test']\n"
+    )
+}
+
+/// The table of [`KEY`].
+pub fn key_table(tenants: &[&str]) -> String {
+    format!(
+        "[[session]]\ntype = 'api_key'\nkeys = [{{ id = 'portal', sha256 = '{}', tenants = {tenants:?}, allow = ['token', 'logout'] }}]\n",
+        sha256(KEY)
+    )
+}
+
+pub fn sha256(text: &str) -> String {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
+    digest
+        .as_ref()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+/// A file below the target folder that is gone when dropped.
+pub struct Scratch(pub PathBuf);
+
+impl Scratch {
+    pub fn new(text: &str) -> Self {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let name = format!(
+            "qtb-it-{}-{}.toml",
+            std::process::id(),
+            COUNT.fetch_add(1, Ordering::Relaxed)
+        );
+        let path = std::env::temp_dir().join(name);
+        std::fs::write(&path, text).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        drop(std::fs::remove_file(&self.0));
+    }
+}
+
+/// A running broker. Dropping it stops it.
+pub struct Broker {
+    pub app: Arc<App>,
+    pub address: SocketAddr,
+    ops: SocketAddr,
+    pub http: Client,
+    handles: [Handle<SocketAddr>; 2],
+}
+
+impl Broker {
+    /// A broker with one tenant `acme` and the table of [`KEY`].
+    pub async fn with(tenant: &Simulator) -> Self {
+        Self::start(&(key_table(&["acme"]) + &tenant_table("acme", &tenant.url())))
+    }
+
+    pub fn start(config: &str) -> Self {
+        let file = Scratch::new(config);
+        let sources = Sources {
+            files: vec![file.0.clone()],
+            env: Vec::new(),
+        };
+        let config = config::load(&sources).unwrap_or_else(|problems| panic!("{problems}"));
+        let app = App::build(config).unwrap();
+        let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+        let [address, ops] = [0, 1].map(|index: usize| listeners[index].local_addr().unwrap());
+        let handles = [Handle::new(), Handle::new()];
+        let routers = [http::router(&app), ops::router(&app)];
+        for ((listener, router), handle) in listeners.into_iter().zip(routers).zip(&handles) {
+            tokio::spawn(http::serve(listener, router, handle.clone()));
+        }
+        let http = Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .build()
+            .unwrap();
+        Self {
+            app,
+            address,
+            ops,
+            http,
+            handles,
+        }
+    }
+
+    pub fn call(&self, method: Method, path: &str) -> RequestBuilder {
+        self.http
+            .request(method, format!("http://{}{path}", self.address))
+    }
+
+    pub fn post(&self, path: &str) -> RequestBuilder {
+        self.call(Method::POST, path)
+    }
+
+    pub async fn ops(&self, path: &str) -> Response {
+        self.http
+            .get(format!("http://{}{path}", self.ops))
+            .send()
+            .await
+            .unwrap()
+    }
+
+    /// Asks as the back end for a user's token.
+    pub fn ask_for(&self, user: &str) -> RequestBuilder {
+        self.ask(&json!({"user_lookup": subject(user)}))
+    }
+
+    /// Asks as the back end with this body.
+    pub fn ask(&self, body: &Value) -> RequestBuilder {
+        self.post("/session-token").bearer_auth(KEY).json(body)
+    }
+
+    /// Asks as a person with this JWT.
+    pub fn ask_as(&self, jwt: &str) -> RequestBuilder {
+        self.post("/session-token").bearer_auth(jwt)
+    }
+
+    /// The token of a user, fetched as the back end.
+    pub async fn token_of(&self, user: &str) -> Token {
+        token(self.ask_for(user)).await
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        for handle in &self.handles {
+            handle.shutdown();
+        }
+    }
+}
+
+pub fn subject(user: &str) -> Value {
+    json!({"field": "subject", "value": format!("auth0|{user}")})
+}
+
+/// What matters of a 200.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Token {
+    pub text: String,
+    pub id: String,
+    pub source: String,
+    pub expires_in: u64,
+    pub scope: String,
+}
+
+pub async fn token(request: RequestBuilder) -> Token {
+    let response = request.send().await.unwrap();
+    let status = response.status();
+    let source = header(&response, "server-timing");
+    let body: Value = response.json().await.unwrap();
+    assert_eq!(status, 200, "{body}");
+    Token {
+        text: body["access_token"].as_str().unwrap().into(),
+        id: body["token_id"].as_str().unwrap().into(),
+        source: source
+            .trim_start_matches("token;desc=")
+            .trim_matches('"')
+            .into(),
+        expires_in: body["expires_in"].as_u64().unwrap(),
+        scope: body["scope"].as_str().unwrap().into(),
+    }
+}
+
+pub fn header(response: &Response, name: &str) -> String {
+    let values = response
+        .headers()
+        .get_all(name)
+        .iter()
+        .map(|value| value.to_str().unwrap());
+    values.collect::<Vec<_>>().join(", ")
+}
+
+/// Asserts status, code and shape of a problem document, and returns its response headers' `Retry-After`.
+pub async fn refused(request: RequestBuilder, status: u16, code: &str) -> Option<u64> {
+    let response = request.send().await.unwrap();
+    let got = response.status().as_u16();
+    let retry_after = response
+        .headers()
+        .get("retry-after")
+        .map(|value| value.to_str().unwrap().parse().unwrap());
+    let kind = header(&response, "content-type");
+    let id = header(&response, "x-request-id");
+    let body: Value = response.json().await.unwrap();
+    assert_eq!((got, body["code"].as_str()), (status, Some(code)), "{body}");
+    assert_eq!(kind, "application/problem+json");
+    assert_eq!(body["status"], status);
+    assert_eq!(body["request_id"], id);
+    assert!(
+        body["type"]
+            .as_str()
+            .unwrap()
+            .ends_with(&format!("/problems/{code}"))
+    );
+    assert!(body["title"].is_string() && body["detail"].is_string());
+    assert!(
+        matches!(got, 429 | 503) <= retry_after.is_some(),
+        "429 and 503 carry Retry-After"
+    );
+    retry_after
+}
