@@ -7,128 +7,25 @@
 //! A load runs in its own task with the caller's span, so a caller who leaves takes nothing with
 //! it. A failure is remembered for a pause, shared by all who ask meanwhile, and then forgotten.
 
+mod error;
+mod flight;
+mod lease;
+
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::Instant;
 use tracing::Instrument;
 
-use crate::clock;
+use flight::Flight;
 
-/// First pause after a failure that names none of its own.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-/// The pause doubles with each failure, up to this.
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-
-/// When a value stops being good enough, as a share of its life.
-#[derive(Clone, Copy, Debug)]
-pub struct Margins {
-    /// Refresh ahead this long before the end, or in the last half of a shorter life.
-    pub refresh: Duration,
-    /// With less life than this, or than a tenth of a short life, a value is only handed out when
-    /// nothing better can be had.
-    pub min_life: Duration,
-}
-
-/// A value and the times that decide about it.
-#[derive(Debug)]
-pub struct Lease<T> {
-    value: Arc<T>,
-    obtained_at: Instant,
-    refresh_at: Instant,
-    spare_from: Instant,
-    expires_at: Instant,
-    /// The same end by the wall clock: tokio's clock stands still while a machine sleeps.
-    expires_wall: SystemTime,
-}
-
-impl<T> Clone for Lease<T> {
-    fn clone(&self) -> Self {
-        Self {
-            value: Arc::clone(&self.value),
-            ..*self
-        }
-    }
-}
-
-impl<T> Lease<T> {
-    /// A lease of `life` from now on. `jitter`, from 0 to 1, shrinks the refresh margin by up to a
-    /// half, so that values loaded together are not refreshed together.
-    pub fn new(value: Arc<T>, life: Duration, margins: Margins, jitter: f64) -> Self {
-        let now = Instant::now();
-        let margin = margins.refresh.min(life / 2);
-        let margin = margin.mul_f64(1.0 - jitter.clamp(0.0, 1.0) / 2.0);
-        Self {
-            value,
-            obtained_at: now,
-            refresh_at: now + life.saturating_sub(margin),
-            spare_from: now + life.saturating_sub(margins.min_life.min(life / 10)),
-            expires_at: now + life,
-            expires_wall: clock::now() + life,
-        }
-    }
-
-    /// A lease that is refreshed `every` so often, and lives on for `life` while that fails.
-    pub fn renewed_every(value: Arc<T>, every: Duration, life: Duration) -> Self {
-        let now = Instant::now();
-        let (expires_at, expires_wall) = (now + life, clock::now() + life);
-        Self {
-            value,
-            obtained_at: now,
-            refresh_at: now + every,
-            spare_from: expires_at,
-            expires_at,
-            expires_wall,
-        }
-    }
-
-    /// The value, whatever its age.
-    pub fn value(&self) -> &Arc<T> {
-        &self.value
-    }
-
-    fn is_live(&self, now: Instant) -> bool {
-        now < self.expires_at && clock::now() < self.expires_wall
-    }
-}
-
-/// Errors that know how long to leave the upstream alone.
-pub trait Pause {
-    /// The pause asked for, if the error names one; the cell's own backoff otherwise.
-    fn pause(&self) -> Option<Duration>;
-}
-
-/// Why a cell gave no value.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum CellError<E> {
-    /// The load failed, now or within the pause that still lasts.
-    #[error("{error}")]
-    Failed {
-        /// What the load said.
-        error: E,
-        /// How much of the pause is left.
-        retry_after: Duration,
-    },
-    /// The load panicked: a bug.
-    #[error("the load panicked")]
-    Panicked,
-    /// The cell was retired: its owner is not to get a value any more.
-    #[error("the cell was retired")]
-    Retired,
-}
-
-/// Why [`ExpiringCell::renew`] did not renew.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum NotRenewed<E> {
-    /// The value is younger than asked for, or was examined a moment ago. Ask again after this.
-    TooSoon(Duration),
-    /// It was tried.
-    Cell(CellError<E>),
-}
+pub use error::{CellError, NotRenewed};
+pub use flight::Pause;
+pub use lease::{Lease, Margins};
 
 /// A value, and whether this caller had to wait for it.
 #[derive(Debug)]
@@ -155,13 +52,6 @@ struct Held<T> {
     retired: bool,
 }
 
-#[derive(Debug)]
-struct Flight<E> {
-    failure: Option<(Option<E>, Instant)>,
-    failures_in_a_row: u32,
-    last_renewal: Option<Instant>,
-}
-
 enum Look<T> {
     Fresh(Arc<T>),
     Stale(Arc<T>),
@@ -172,17 +62,12 @@ enum Look<T> {
 
 impl<T, E> Default for ExpiringCell<T, E> {
     fn default() -> Self {
-        let flight = Flight {
-            failure: None,
-            failures_in_a_row: 0,
-            last_renewal: None,
-        };
         Self {
             held: Mutex::new(Held {
                 lease: None,
                 retired: false,
             }),
-            flight: Arc::new(tokio::sync::Mutex::new(flight)),
+            flight: Arc::default(),
             renewals: AtomicU64::new(0),
         }
     }
@@ -392,8 +277,7 @@ where
     {
         match AssertUnwindSafe(loading).catch_unwind().await {
             Ok(Ok(lease)) => {
-                flight.failure = None;
-                flight.failures_in_a_row = 0;
+                flight.forget();
                 let value = Arc::clone(&lease.value);
                 let mut held = self.held();
                 // A retired cell keeps what landed for `orphan` to take; nobody else can see it.
@@ -410,34 +294,9 @@ where
     }
 }
 
-impl<E: Pause + Clone> Flight<E> {
-    fn remember(&mut self, error: Option<E>) -> CellError<E> {
-        let doubled = FIRST_PAUSE.saturating_mul(1 << self.failures_in_a_row.min(10));
-        let asked_for = error.as_ref().and_then(Pause::pause);
-        let pause = asked_for.unwrap_or(doubled.min(LONGEST_PAUSE));
-        self.failures_in_a_row = self.failures_in_a_row.saturating_add(1);
-        self.failure = Some((error.clone(), Instant::now() + pause));
-        Self::describe(error, pause)
-    }
-
-    fn paused(&self) -> Option<CellError<E>> {
-        let (error, until) = self.failure.as_ref()?;
-        let left = until
-            .checked_duration_since(Instant::now())
-            .filter(|left| !left.is_zero())?;
-        Some(Self::describe(error.clone(), left))
-    }
-
-    fn describe(error: Option<E>, retry_after: Duration) -> CellError<E> {
-        error.map_or(CellError::Panicked, |error| CellError::Failed {
-            error,
-            retry_after,
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::flight::{FIRST_PAUSE, LONGEST_PAUSE};
     use super::*;
     use std::sync::atomic::AtomicUsize;
     use tokio::time::{advance, sleep, timeout};

@@ -2,6 +2,7 @@
 //!
 //! Knows nothing of sessions, caches or our own HTTP API.
 
+mod answer;
 pub mod credential;
 pub mod error;
 pub mod token;

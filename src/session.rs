@@ -6,8 +6,10 @@
 
 pub mod api_key;
 pub mod ended;
-pub mod jwks;
+mod issuer;
+mod jwks;
 pub mod jwt;
+pub mod key_set;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -20,8 +22,8 @@ use crate::tenant::ScopeSet;
 
 use api_key::{ApiKeys, BackEnd};
 use ended::Mark;
-use jwks::KeySet;
 use jwt::Jwt;
+use key_set::KeySet;
 
 /// Bearers with these prefixes are ours: they are offered to `api_key` and `handle` only, so that
 /// no other kind forwards them to anybody.

@@ -8,7 +8,8 @@ use aws_lc_rs::digest::{Context, SHA256};
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 
-use super::{MintError, UserToken};
+use super::error::MintError;
+use super::issued::UserToken;
 use crate::expiring::ExpiringCell;
 use crate::mapping::UserLookup;
 use crate::tenant::{Grant, ScopeSet, Tenant};

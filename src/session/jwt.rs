@@ -3,6 +3,8 @@
 //! The signature is checked before any claim is believed. Until then a token's own words carry
 //! the prefix `unverified_`, and serve only to tell whether this table is the one to judge it.
 
+mod rules;
+
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -14,118 +16,17 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::ended::Mark;
-use super::jwks::{Found, KeySet, Keys};
+use super::jwks::Keys;
+use super::key_set::{Found, KeySet};
 use super::{Caller, Outcome, Person, SessionError, Validity};
 use crate::identity::Claims;
-use crate::outbound::{self, Proxy};
-use crate::secret::Secret;
+
+pub use rules::{Algorithm, JwtRules, KeySource};
 
 /// Longer than any session token; parsing is linear, but nobody needs more.
 const MAX_CHARS: usize = 16 * 1024;
 /// The last second that the clocks of all platforms can hold.
 const LAST_SECOND: f64 = 32_503_680_000.0; // the year 3000
-
-/// The signature algorithms that can be allowed (RFC 7518, RFC 8037). `none` is not one of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the names of RFC 7518 and RFC 8037 say it all")]
-pub enum Algorithm {
-    Rs256,
-    Rs384,
-    Rs512,
-    Ps256,
-    Ps384,
-    Ps512,
-    Es256,
-    Es384,
-    EdDsa,
-    Hs256,
-    Hs384,
-    Hs512,
-}
-
-impl Algorithm {
-    /// The JOSE name.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Rs256 => "RS256",
-            Self::Rs384 => "RS384",
-            Self::Rs512 => "RS512",
-            Self::Ps256 => "PS256",
-            Self::Ps384 => "PS384",
-            Self::Ps512 => "PS512",
-            Self::Es256 => "ES256",
-            Self::Es384 => "ES384",
-            Self::EdDsa => "EdDSA",
-            Self::Hs256 => "HS256",
-            Self::Hs384 => "HS384",
-            Self::Hs512 => "HS512",
-        }
-    }
-
-    pub(super) fn jose(self) -> jsonwebtoken::Algorithm {
-        use jsonwebtoken::Algorithm as Jose;
-        match self {
-            Self::Rs256 => Jose::RS256,
-            Self::Rs384 => Jose::RS384,
-            Self::Rs512 => Jose::RS512,
-            Self::Ps256 => Jose::PS256,
-            Self::Ps384 => Jose::PS384,
-            Self::Ps512 => Jose::PS512,
-            Self::Es256 => Jose::ES256,
-            Self::Es384 => Jose::ES384,
-            Self::EdDsa => Jose::EdDSA,
-            Self::Hs256 => Jose::HS256,
-            Self::Hs384 => Jose::HS384,
-            Self::Hs512 => Jose::HS512,
-        }
-    }
-}
-
-/// Where the verification keys come from.
-#[derive(Clone, Debug)]
-pub enum KeySource {
-    /// A JSON Web Key Set that is fetched.
-    JwksUrl(String),
-    /// `{issuer}/.well-known/openid-configuration` names the key set.
-    Discovery,
-    /// A key set in a file: its text.
-    JwksFile(String),
-    /// One public key, PEM.
-    PublicKey(String),
-    /// A shared secret.
-    Hmac(Secret),
-}
-
-/// What a `jwt` table accepts.
-#[derive(Clone, Debug)]
-pub struct JwtRules {
-    /// `iss` must be this, byte for byte.
-    pub issuer: String,
-    /// `aud` must be or hold this.
-    pub audience: String,
-    /// Never empty; HMAC is never beside another family.
-    pub algorithms: Vec<Algorithm>,
-    /// Where the keys come from.
-    pub keys: KeySource,
-    /// How far the clocks may be apart.
-    pub leeway: Duration,
-    /// The header's `typ` must be this, when given.
-    pub typ: Option<String>,
-    /// The cookie that may hold the JWT.
-    pub cookie: Option<String>,
-    /// How often a fetched key set is refreshed.
-    pub jwks_refresh: Duration,
-}
-
-impl JwtRules {
-    /// Checks that static keys parse and fit the algorithms. The error never shows the key.
-    pub fn check_keys(&self) -> Result<(), String> {
-        let http = outbound::client(&Proxy::None, None).map_err(|error| error.to_string())?;
-        Jwt::new(self.clone(), http)
-            .map(drop)
-            .map_err(str::to_owned)
-    }
-}
 
 /// A table's verifier.
 #[derive(Debug)]

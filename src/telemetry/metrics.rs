@@ -94,16 +94,11 @@ pub fn upstream(tenant: &str, call: UpstreamCall, outcome: &'static str, took: D
 /// What is counted for every token handed out: resolved once per tenant, since a hit has no time
 /// to look metrics up.
 pub struct Issuing {
-    /// From this replica's memory.
-    pub local: Counter,
-    /// Minted for this caller, or while it waited.
-    pub minted: Counter,
-    /// Remaining life at that moment.
-    pub life: Histogram,
-    /// Refreshes ahead that brought a token.
-    pub refreshed: Counter,
-    /// Refreshes ahead that failed.
-    pub refresh_failed: Counter,
+    local: Counter,
+    minted: Counter,
+    life: Histogram,
+    refreshed: Counter,
+    refresh_failed: Counter,
 }
 
 impl Issuing {
@@ -118,6 +113,23 @@ impl Issuing {
             refreshed: refreshes("ok"),
             refresh_failed: refreshes("failed"),
         }
+    }
+
+    /// A token was handed out, with this much life left.
+    pub fn issued(&self, minted: bool, life: Duration) {
+        let counter = if minted { &self.minted } else { &self.local };
+        counter.increment(1);
+        self.life.record(life);
+    }
+
+    /// A token was renewed ahead of its end, or should have been.
+    pub fn refreshed(&self, done: bool) {
+        let counter = if done {
+            &self.refreshed
+        } else {
+            &self.refresh_failed
+        };
+        counter.increment(1);
     }
 }
 

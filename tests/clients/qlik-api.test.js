@@ -81,7 +81,7 @@ test("users who ask at the same time get each their own token", async () => {
   const people = await Promise.all(Array.from({ length: 10 }, () => addUser("crowd")));
   const twice = [...people, ...people];
   const seen = await Promise.all(
-    twice.map(async (user) => (await meWith(await callers["a portal's JWT"](user))).subject),
+    twice.map(async (user) => (await meWith(await sessionToken(portalSession(user.sub)))).subject),
   );
   assert.deepEqual(seen, twice.map((user) => user.subject));
   assert.deepEqual(await mints(), { impersonation: people.length, clientCredentials: 0 });

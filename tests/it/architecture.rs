@@ -77,11 +77,22 @@ const FOREIGN: &[(&str, &[&str])] = &[
     ("axum_server", &["http", "cli/serve"]),
     (
         "reqwest",
-        &["outbound", "qlik/token", "session/jwks", "session/jwt"],
+        &[
+            "outbound",
+            "qlik/token",
+            "session/issuer",
+            "session/jwks",
+            "session/jwt",
+        ],
     ),
     (
         "jsonwebtoken",
-        &["session/jwt", "session/jwks", "qlik/credential"],
+        &[
+            "session/jwt",
+            "session/jwks",
+            "session/key_set",
+            "qlik/credential",
+        ],
     ),
     ("moka", &["broker/cells", "admission"]),
     ("clap", &["cli"]),
@@ -103,9 +114,9 @@ fn sources() -> Vec<(String, String)> {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
-                walk(&path, files)
+                walk(&path, files);
             } else {
-                files.push(path)
+                files.push(path);
             }
         }
     }

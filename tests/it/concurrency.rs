@@ -13,7 +13,7 @@ use super::harness::{Broker, key_table, subject, tenant, tenant_table, token, wo
 #[tokio::test(flavor = "multi_thread")]
 async fn c41_a_thousand_first_requests_of_one_user_are_one_mint() {
     let tenant = tenant().await;
-    let broker = Broker::with(&tenant).await;
+    let broker = Broker::with(&tenant);
     let tokens = join_all((0..1000).map(|_| broker.token_of("ann"))).await;
     let ids: HashSet<_> = tokens.iter().map(|token| token.id.as_str()).collect();
     assert_eq!((ids.len(), tenant.calls(Call::TokenImpersonation)), (1, 1));
@@ -23,7 +23,7 @@ async fn c41_a_thousand_first_requests_of_one_user_are_one_mint() {
 async fn the_first_caller_leaves_and_the_others_are_served_by_its_mint() {
     let tenant = tenant().await;
     tenant.on(Call::TokenImpersonation, Fault::Slow { millis: 300 });
-    let broker = Broker::with(&tenant).await;
+    let broker = Broker::with(&tenant);
     let first = broker
         .ask_for("ann")
         .timeout(Duration::from_millis(50))
@@ -129,7 +129,7 @@ async fn a_stale_token_is_served_while_one_refresh_runs() {
     let mut short = world();
     short.token_life = Duration::from_secs(4);
     let tenant = Simulator::start(short).await.unwrap();
-    let broker = Broker::with(&tenant).await;
+    let broker = Broker::with(&tenant);
     let first = broker.token_of("ann").await;
     tokio::time::sleep(Duration::from_millis(3100)).await;
     tenant.on(Call::TokenImpersonation, Fault::Slow { millis: 200 });

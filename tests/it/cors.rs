@@ -142,7 +142,7 @@ async fn c23_a_listed_page_can_read_errors() {
 #[tokio::test]
 async fn a_key_in_a_page_is_refused_listed_or_not() {
     let tenant = tenant().await;
-    let broker = Broker::with(&tenant).await;
+    let broker = Broker::with(&tenant);
     for origin in [PAGE, EVIL] {
         let response = broker
             .ask_for("ann")

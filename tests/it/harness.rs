@@ -2,7 +2,6 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -60,12 +59,10 @@ pub fn key_table(tenants: &[&str]) -> String {
 }
 
 pub fn sha256(text: &str) -> String {
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
-    digest
-        .as_ref()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    hex::encode(aws_lc_rs::digest::digest(
+        &aws_lc_rs::digest::SHA256,
+        text.as_bytes(),
+    ))
 }
 
 /// A file below the target folder that is gone when dropped.
@@ -93,7 +90,6 @@ impl Drop for Scratch {
 
 /// A running broker. Dropping it stops it.
 pub struct Broker {
-    pub app: Arc<App>,
     pub address: SocketAddr,
     ops: SocketAddr,
     pub http: Client,
@@ -102,7 +98,7 @@ pub struct Broker {
 
 impl Broker {
     /// A broker with one tenant `acme` and the table of [`KEY`].
-    pub async fn with(tenant: &Simulator) -> Self {
+    pub fn with(tenant: &Simulator) -> Self {
         Self::start(&(key_table(&["acme"]) + &tenant_table("acme", &tenant.url())))
     }
 
@@ -127,7 +123,6 @@ impl Broker {
             .build()
             .unwrap();
         Self {
-            app,
             address,
             ops,
             http,

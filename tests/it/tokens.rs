@@ -15,7 +15,7 @@ use super::portal::{Key, Portal};
 #[tokio::test]
 async fn c1_a_token_reply_has_the_fields_and_headers_of_the_contract() {
     let tenant = tenant().await;
-    let broker = Broker::with(&tenant).await;
+    let broker = Broker::with(&tenant);
     let response = broker.ask_for("ann").send().await.unwrap();
     assert_eq!(response.status(), 200);
     for (name, value) in [
@@ -72,7 +72,7 @@ async fn c2_expires_in_is_what_remains_and_never_what_it_was() {
     let mut short = world();
     short.token_life = Duration::from_secs(8);
     let tenant = Simulator::start(short).await.unwrap();
-    let broker = Broker::with(&tenant).await;
+    let broker = Broker::with(&tenant);
     let first = broker.token_of("ann").await;
     tokio::time::sleep(Duration::from_millis(1100)).await;
     let second = broker.token_of("ann").await;
@@ -88,7 +88,7 @@ async fn c2_expires_in_is_what_remains_and_never_what_it_was() {
 #[tokio::test]
 async fn text_plain_is_the_bare_token() {
     let tenant = tenant().await;
-    let broker = Broker::with(&tenant).await;
+    let broker = Broker::with(&tenant);
     let response = broker
         .ask_for("ann")
         .header("accept", "text/plain")
@@ -109,7 +109,7 @@ async fn text_plain_is_the_bare_token() {
 #[tokio::test]
 async fn c3_c30_only_post_hands_out_tokens() {
     let tenant = tenant().await;
-    let broker = Broker::with(&tenant).await;
+    let broker = Broker::with(&tenant);
     for method in ["GET", "HEAD", "PUT", "DELETE", "PATCH", "TRACE", "PROPFIND"] {
         let method = Method::from_bytes(method.as_bytes()).unwrap();
         let request = broker
@@ -140,7 +140,7 @@ async fn c3_c30_only_post_hands_out_tokens() {
 #[tokio::test]
 async fn c4_a_401_says_which_scheme_and_whether_something_was_presented() {
     let tenant = tenant().await;
-    let broker = Broker::with(&tenant).await;
+    let broker = Broker::with(&tenant);
     let challenge = async |request: reqwest::RequestBuilder| {
         header(&request.send().await.unwrap(), "www-authenticate")
     };
@@ -167,7 +167,7 @@ async fn c4_a_401_says_which_scheme_and_whether_something_was_presented() {
 #[tokio::test]
 async fn c5_bad_bodies_are_refused_without_an_upstream_call() {
     let tenant = tenant().await;
-    let broker = Broker::with(&tenant).await;
+    let broker = Broker::with(&tenant);
     let raw = |kind: Option<&str>, body: &str| {
         let request = broker
             .post("/session-token")
@@ -233,7 +233,7 @@ async fn c5_bad_bodies_are_refused_without_an_upstream_call() {
 #[tokio::test]
 async fn the_order_of_the_checks_is_size_origin_session_body() {
     let tenant = tenant().await;
-    let broker = Broker::with(&tenant).await;
+    let broker = Broker::with(&tenant);
     let huge = "x".repeat(17 * 1024);
     let all_wrong = broker
         .post("/session-token")
@@ -367,7 +367,7 @@ async fn keys_are_bound_to_their_tenants_calls_and_users() {
 #[tokio::test]
 async fn c13_c24_scopes_are_whole_sets_and_never_shared() {
     let tenant = tenant().await;
-    let broker = Broker::with(&tenant).await;
+    let broker = Broker::with(&tenant);
     let ask = |scope: &str| broker.ask(&json!({"user_lookup": subject("ann"), "scope": scope}));
     let default = broker.token_of("ann").await;
     let narrow = token(ask("apps:read spaces:read")).await;
@@ -471,7 +471,7 @@ async fn a_dead_token_is_never_handed_out_again_even_if_the_mint_fails() {
 #[tokio::test]
 async fn request_ids_are_taken_when_harmless_and_made_otherwise() {
     let tenant = tenant().await;
-    let broker = Broker::with(&tenant).await;
+    let broker = Broker::with(&tenant);
     let id = async |given: &str| {
         header(
             &broker

@@ -179,7 +179,7 @@ async fn a_list_of_secrets_is_tried_in_order_and_the_good_one_kept() {
 #[tokio::test]
 async fn c15_the_token_exchange_and_other_paths_are_never_called() {
     let tenant = tenant().await;
-    let broker = Broker::with(&tenant).await;
+    let broker = Broker::with(&tenant);
     broker.token_of("ann").await;
     assert_eq!(
         tenant.calls(Call::Any),

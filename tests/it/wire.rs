@@ -42,7 +42,7 @@ async fn raw(address: SocketAddr, parts: Vec<String>) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn c32_broken_framing_and_oversized_heads_are_refused() {
     let tenant = tenant().await;
-    let broker = Broker::with(&tenant).await;
+    let broker = Broker::with(&tenant);
     let body = r#"{"user_lookup":{"field":"subject","value":"auth0|ann"}}"#;
     let head = format!(
         "POST /session-token HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\nContent-Type: application/json\r\n"
@@ -143,7 +143,7 @@ async fn slow_bodies_are_cut_by_the_deadline() {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_path_or_user_agent_reaches_a_token_without_a_session() {
     let tenant = tenant().await;
-    let broker = Broker::with(&tenant).await;
+    let broker = Broker::with(&tenant);
     let paths = [
         "/session-token",
         "//session-token",
@@ -186,7 +186,7 @@ async fn no_path_or_user_agent_reaches_a_token_without_a_session() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_carries_no_token_from_one_request_to_the_next() {
     let tenant = tenant().await;
-    let broker = Broker::with(&tenant).await;
+    let broker = Broker::with(&tenant);
     let body = r#"{"user_lookup":{"field":"subject","value":"auth0|ann"}}"#;
     let first = format!(
         "POST /session-token HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",

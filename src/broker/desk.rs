@@ -1,0 +1,95 @@
+//! One tenant with what is needed to mint and revoke for it.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::cells::{Cells, UserCell, UserKey};
+use super::error::MintError;
+use super::issued::UserToken;
+use super::pause::TenantPause;
+use super::seat::Seat;
+use crate::expiring::{Lease, Margins};
+use crate::qlik::{AccessToken, QlikClient};
+use crate::telemetry::audit::Audit;
+use crate::telemetry::metrics::Issuing;
+use crate::tenant::{Grant, TenantId};
+
+#[derive(Debug)]
+pub(super) struct Desk {
+    pub client: QlikClient,
+    pub pause: TenantPause,
+    pub issuing: Issuing,
+    pub cells: Arc<Cells>,
+    pub margins: Margins,
+}
+
+impl Desk {
+    /// The load of a user's cell. It owns all it needs: the caller may leave meanwhile.
+    pub fn mint(
+        self: &Arc<Self>,
+        seat: &Seat,
+        cell: &Arc<UserCell>,
+        deadline: Instant,
+    ) -> impl Future<Output = Result<Lease<UserToken>, MintError>> + Send + 'static + use<> {
+        let (desk, cell) = (Arc::clone(self), Arc::clone(cell));
+        let (grant, key) = (seat.grant().clone(), seat.key);
+        async move {
+            let renews = cell.live().is_some();
+            let minted = desk.ask(&grant, key, deadline).await;
+            if renews {
+                desk.issuing.refreshed(minted.is_ok());
+            }
+            let access = minted.inspect_err(
+                |error| tracing::warn!(tenant = %grant.tenant.id, error = %error.error, "no token"),
+            )?;
+            desk.cells.promote(key, &cell);
+            let life = access.life;
+            let token = Arc::new(UserToken::received(access));
+            Ok(Lease::new(token, life, desk.margins, jitter()))
+        }
+    }
+
+    async fn ask(
+        &self,
+        grant: &Grant,
+        key: UserKey,
+        deadline: Instant,
+    ) -> Result<AccessToken, MintError> {
+        if let Err((error, left)) = self.pause.wait(deadline).await {
+            return Err(MintError {
+                error,
+                tenant_pause: Some(left),
+            });
+        }
+        let asking = self
+            .client
+            .impersonate(&grant.user, &grant.scopes, deadline);
+        let minted = asking.await;
+        self.pause.note(key, minted.as_ref().err());
+        minted.map_err(|error| MintError {
+            error,
+            tenant_pause: None,
+        })
+    }
+
+    pub async fn revoke(&self, token: &UserToken, audit: &Audit, tenant: &TenantId, user: &str) {
+        let outcome = match self.client.revoke(&token.access).await {
+            Ok(()) => "ok",
+            Err(error) => {
+                tracing::warn!(%tenant, %error, "a token could not be revoked");
+                "failed"
+            }
+        };
+        audit.revocation(tenant.as_str(), user, &token.access.id, outcome);
+    }
+}
+
+/// Spreads refreshes; needs no secrecy.
+fn jitter() -> f64 {
+    let mut random = [0; 4];
+    let drawn = aws_lc_rs::rand::fill(&mut random);
+    drawn.map_or(0.5, |()| {
+        f64::from(u32::from_ne_bytes(random)) / f64::from(u32::MAX)
+    })
+}

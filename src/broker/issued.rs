@@ -1,0 +1,97 @@
+//! Tokens as they are kept and handed out.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::time::Instant;
+
+use crate::clock;
+use crate::expiring::Got;
+use crate::qlik::AccessToken;
+
+/// A user's token as it is kept.
+#[derive(Debug)]
+pub struct UserToken {
+    /// What the tenant gave.
+    pub access: AccessToken,
+    /// When it ends, by the wall clock.
+    pub expires_wall: SystemTime,
+    expires_at: Instant,
+}
+
+impl UserToken {
+    /// A token that was received just now.
+    pub(super) fn received(access: AccessToken) -> Self {
+        let life = access.life;
+        Self {
+            access,
+            expires_wall: clock::now() + life,
+            expires_at: Instant::now() + life,
+        }
+    }
+
+    /// What is left of its life, by whichever clock is stricter.
+    pub fn remaining(&self) -> Duration {
+        let by_wall = self
+            .expires_wall
+            .duration_since(clock::now())
+            .unwrap_or_default();
+        self.expires_at
+            .saturating_duration_since(Instant::now())
+            .min(by_wall)
+    }
+}
+
+/// Where a token came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// This replica's memory.
+    Local,
+    /// The tenant, while the caller waited.
+    Minted,
+}
+
+impl Source {
+    /// As it is written in headers, metrics and audit lines.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::Minted => "minted",
+        }
+    }
+}
+
+/// A token for a caller.
+#[derive(Debug)]
+pub struct Issued {
+    /// The token.
+    pub token: Arc<UserToken>,
+    /// Where it came from.
+    pub source: Source,
+}
+
+impl Issued {
+    pub(super) fn local(token: Arc<UserToken>) -> Self {
+        Self {
+            token,
+            source: Source::Local,
+        }
+    }
+
+    pub(super) fn minted(token: Arc<UserToken>) -> Self {
+        Self {
+            token,
+            source: Source::Minted,
+        }
+    }
+}
+
+impl From<Got<UserToken>> for Issued {
+    fn from(got: Got<UserToken>) -> Self {
+        if got.waited {
+            Self::minted(got.value)
+        } else {
+            Self::local(got.value)
+        }
+    }
+}

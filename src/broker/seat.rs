@@ -1,0 +1,110 @@
+//! A grant's place in the cache, for those who come back: a remembered session keeps its seat, and
+//! with it needs no look-up on a hit.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::time::Instant;
+
+use super::cells::{Cells, UserCell, UserKey};
+use crate::tenant::Grant;
+
+/// A seat that is used looks its cell up this often, so that the map sees who is active.
+const TOUCH_EVERY: Duration = Duration::from_secs(30);
+
+/// A grant and the cell last seen under its key.
+#[derive(Debug)]
+pub struct Seat {
+    grant: Grant,
+    pub(super) key: UserKey,
+    cell: ArcSwap<UserCell>,
+    /// The number of logouts when the cell was last looked up.
+    logouts_seen: AtomicU64,
+    /// When that was, in milliseconds since the seats were set up.
+    touched: AtomicU64,
+}
+
+impl Seat {
+    /// Whom the token is for.
+    pub fn grant(&self) -> &Grant {
+        &self.grant
+    }
+}
+
+/// Leads from seats to cells, and sees to it that a logout reaches every seat.
+#[derive(Debug)]
+pub(super) struct Seats {
+    pub cells: Arc<Cells>,
+    logouts: AtomicU64,
+    started: Instant,
+}
+
+impl Seats {
+    pub fn new(cells: Cells) -> Self {
+        Self {
+            cells: Arc::new(cells),
+            logouts: AtomicU64::new(0),
+            started: Instant::now(),
+        }
+    }
+
+    pub fn seat(&self, grant: Grant) -> Seat {
+        let logouts = self.logouts.load(Ordering::Acquire);
+        let key = UserKey::of(&grant);
+        let cell = ArcSwap::new(self.cells.find_or_add(key));
+        Seat {
+            grant,
+            key,
+            cell,
+            logouts_seen: logouts.into(),
+            touched: self.uptime_millis().into(),
+        }
+    }
+
+    /// The cell of a seat: looked up again after any logout, and now and then.
+    pub fn cell(&self, seat: &Seat) -> Arc<UserCell> {
+        let logouts = self.logouts.load(Ordering::Acquire);
+        let same_logouts = seat.logouts_seen.load(Ordering::Acquire) == logouts;
+        let touched = seat.touched.load(Ordering::Relaxed);
+        let age = Duration::from_millis(self.uptime_millis().saturating_sub(touched));
+        if same_logouts && age < TOUCH_EVERY {
+            return seat.cell.load_full();
+        }
+        self.look_up(seat, same_logouts)
+    }
+
+    /// The cell of a seat whose last one was retired.
+    pub fn new_cell(&self, seat: &Seat) -> Arc<UserCell> {
+        self.look_up(seat, false)
+    }
+
+    /// A cell with a token that had to leave for lack of room may come back (`may_return`), but not
+    /// after a logout: it could be the very one that was to end.
+    fn look_up(&self, seat: &Seat, may_return: bool) -> Arc<UserCell> {
+        let logouts = self.logouts.load(Ordering::Acquire);
+        let last = seat.cell.load_full();
+        let cell = match self.cells.find(seat.key) {
+            Some(cell) => cell,
+            None if may_return && last.live().is_some() => {
+                self.cells.promote(seat.key, &last);
+                last
+            }
+            None => self.cells.find_or_add(seat.key),
+        };
+        seat.cell.store(Arc::clone(&cell));
+        seat.logouts_seen.store(logouts, Ordering::Release);
+        seat.touched.store(self.uptime_millis(), Ordering::Relaxed);
+        cell
+    }
+
+    /// Every seat looks its cell up again. To be called when the cells have been ended.
+    pub fn logged_out(&self) {
+        self.logouts.fetch_add(1, Ordering::Release);
+    }
+
+    fn uptime_millis(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}

@@ -1,0 +1,80 @@
+//! A value and the times that decide about it.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::time::Instant;
+
+use crate::clock;
+
+/// When a value stops being good enough, as a share of its life.
+#[derive(Clone, Copy, Debug)]
+pub struct Margins {
+    /// Refresh ahead this long before the end, or in the last half of a shorter life.
+    pub refresh: Duration,
+    /// With less life than this, or than a tenth of a short life, a value is only handed out when
+    /// nothing better can be had.
+    pub min_life: Duration,
+}
+
+/// A value and the times that decide about it.
+#[derive(Debug)]
+pub struct Lease<T> {
+    pub(super) value: Arc<T>,
+    pub(super) obtained_at: Instant,
+    pub(super) refresh_at: Instant,
+    pub(super) spare_from: Instant,
+    pub(super) expires_at: Instant,
+    /// The same end by the wall clock: tokio's clock stands still while a machine sleeps.
+    expires_wall: SystemTime,
+}
+
+impl<T> Clone for Lease<T> {
+    fn clone(&self) -> Self {
+        Self {
+            value: Arc::clone(&self.value),
+            ..*self
+        }
+    }
+}
+
+impl<T> Lease<T> {
+    /// A lease of `life` from now on. `jitter`, from 0 to 1, shrinks the refresh margin by up to a
+    /// half, so that values loaded together are not refreshed together.
+    pub fn new(value: Arc<T>, life: Duration, margins: Margins, jitter: f64) -> Self {
+        let now = Instant::now();
+        let margin = margins.refresh.min(life / 2);
+        let margin = margin.mul_f64(1.0 - jitter.clamp(0.0, 1.0) / 2.0);
+        Self {
+            value,
+            obtained_at: now,
+            refresh_at: now + life.saturating_sub(margin),
+            spare_from: now + life.saturating_sub(margins.min_life.min(life / 10)),
+            expires_at: now + life,
+            expires_wall: clock::now() + life,
+        }
+    }
+
+    /// A lease that is refreshed `every` so often, and lives on for `life` while that fails.
+    pub fn renewed_every(value: Arc<T>, every: Duration, life: Duration) -> Self {
+        let now = Instant::now();
+        let (expires_at, expires_wall) = (now + life, clock::now() + life);
+        Self {
+            value,
+            obtained_at: now,
+            refresh_at: now + every,
+            spare_from: expires_at,
+            expires_at,
+            expires_wall,
+        }
+    }
+
+    /// The value, whatever its age.
+    pub fn value(&self) -> &Arc<T> {
+        &self.value
+    }
+
+    pub(super) fn is_live(&self, now: Instant) -> bool {
+        now < self.expires_at && clock::now() < self.expires_wall
+    }
+}
