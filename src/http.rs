@@ -30,8 +30,9 @@ pub use problem::{Code, Problem};
 
 /// A request head beyond this is answered 431 by the HTTP library itself.
 const MAX_HEAD_BYTES: usize = 64 * 1024;
-/// A head that trickles in slower than this is cut off.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// A connection whose next request head is not complete after this is closed, and so is one that
+/// stays silent for as long.
+pub const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// All public routes, framed with what holds for every one of them.
 pub fn router(app: &Arc<App>) -> Router {
@@ -68,11 +69,12 @@ async fn explain_problem(Path(code): Path<String>, headers: HeaderMap) -> Respon
     public::answer(&headers, "text/plain; charset=utf-8", text)
 }
 
-/// Serves until `handle` is told to stop.
+/// Serves until `handle` is told to stop. [`HEAD_TIMEOUT`] is the usual `head_timeout`.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
     handle: Handle<SocketAddr>,
+    head_timeout: Duration,
 ) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     let mut server = axum_server::from_tcp(listener)?.handle(handle);
@@ -80,11 +82,12 @@ pub async fn serve(
         .http_builder()
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
+        .header_read_timeout(head_timeout)
         .max_buf_size(MAX_HEAD_BYTES);
+    // In this order: a new acceptor forgets the version.
     let server = server
-        .http1_only()
-        .acceptor(axum_server::accept::NoDelayAcceptor::new());
+        .acceptor(axum_server::accept::NoDelayAcceptor::new())
+        .http1_only();
     server
         .serve(router.into_make_service_with_connect_info::<SocketAddr>())
         .await

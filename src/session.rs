@@ -91,6 +91,9 @@ pub enum SessionError {
     /// It was a session, and has ended.
     #[error("the session has ended")]
     Expired,
+    /// It is a key whose time is over. No session of anybody.
+    #[error("the API key has expired")]
+    KeyExpired,
     /// Whether it is one cannot be told at the moment.
     #[error("cannot be verified now: {why}")]
     Unavailable {

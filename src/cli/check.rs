@@ -13,7 +13,7 @@ use crate::qlik::{QlikClient, QlikError};
 use crate::session::jwt::Jwt;
 
 const PATIENCE: Duration = Duration::from_secs(20);
-/// A subject that no tenant has: being told so proves that the client itself is accepted.
+/// A subject that no tenant has: being told so proves that the client's secret or key is accepted.
 const NOBODY: &str = "qlik-token-broker-check-nobody";
 
 #[derive(Args)]
@@ -74,7 +74,12 @@ impl Finding {
 pub(super) fn run(options: &Options) -> anyhow::Result<()> {
     let mut findings = Vec::new();
     let problem = |level, problem: &config::Problem| {
-        Finding::new(level, &problem.path, &problem.message, &problem.remedy)
+        let place = problem
+            .place
+            .as_ref()
+            .map_or_else(String::new, |place| format!(" ({place})"));
+        let subject = format!("{}{place}", problem.path);
+        Finding::new(level, subject, &problem.message, &problem.remedy)
     };
     let sources = Sources::from_process(options.files.files.clone());
     match config::load(&sources) {
@@ -234,9 +239,14 @@ async fn trial_mint(
                 "",
             )
         }
-        (Err(QlikError::UserUnknown), None) => {
-            let message = "the client is accepted: the tenant only missed the user that was asked for on purpose";
-            Finding::new(Level::Ok, client_key, message, "")
+        (Err(QlikError::UserUnknown | QlikError::UserDisabled), None) => {
+            let message = "the client's proof is accepted; whether its grant and scopes are is not shown without a user";
+            Finding::new(
+                Level::Warning,
+                client_key,
+                message,
+                "name a user with --subject",
+            )
         }
         (Err(error @ QlikError::ClientRefused { .. }), _) => {
             let remedy = "check the secret, that the client has the impersonation grant and these scopes, and that its consent is trusted";

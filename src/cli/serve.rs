@@ -86,8 +86,18 @@ impl Running {
         let app = App::build(config)?;
         let handles = [Handle::new(), Handle::new()];
         let servers = [
-            tokio::spawn(http::serve(public, http::router(&app), handles[0].clone())),
-            tokio::spawn(http::serve(ops, ops::router(&app), handles[1].clone())),
+            tokio::spawn(http::serve(
+                public,
+                http::router(&app),
+                handles[0].clone(),
+                http::HEAD_TIMEOUT,
+            )),
+            tokio::spawn(http::serve(
+                ops,
+                ops::router(&app),
+                handles[1].clone(),
+                http::HEAD_TIMEOUT,
+            )),
         ];
         if let Some(metrics) = app.metrics.clone() {
             tokio::spawn(async move {

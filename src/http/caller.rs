@@ -36,7 +36,7 @@ impl Facts {
     }
 
     /// Writes the audit line.
-    pub fn audit(&self, app: &App, exchange: &Exchange, action: &str, outcome: &str) {
+    pub fn audit(&self, app: &App, exchange: &Exchange, action: &str, problem: Option<&Problem>) {
         app.audit.decision(&Decision {
             action,
             request_id: exchange.request_id(),
@@ -44,7 +44,8 @@ impl Facts {
             session: &self.session,
             user: &self.user,
             token_id: &self.token_id,
-            outcome,
+            outcome: problem.map_or("ok", |problem| problem.code.as_str()),
+            why: problem.map_or("", Problem::why),
             source: self.source,
             // An origin that is not listed is any text: it is not written down.
             origin: match &exchange.origin {
@@ -57,15 +58,45 @@ impl Facts {
     }
 }
 
+/// Why a caller was not let in.
+#[derive(Debug)]
+pub(super) enum NotAdmitted {
+    /// Its credential leads nowhere.
+    Unproven(AdmissionError),
+    /// What it may do with it does not reach so far.
+    Refused(Problem),
+}
+
+impl From<AdmissionError> for NotAdmitted {
+    fn from(error: AdmissionError) -> Self {
+        Self::Unproven(error)
+    }
+}
+
+impl From<Problem> for NotAdmitted {
+    fn from(problem: Problem) -> Self {
+        Self::Refused(problem)
+    }
+}
+
+impl From<NotAdmitted> for Problem {
+    fn from(error: NotAdmitted) -> Self {
+        match error {
+            NotAdmitted::Unproven(error) => error.into(),
+            NotAdmitted::Refused(problem) => problem,
+        }
+    }
+}
+
 /// Judges origin and credential, in this order. Nothing upstream happens before both are good.
 pub(super) async fn admit(
     app: &App,
     exchange: &Exchange,
     headers: &HeaderMap,
     facts: &mut Facts,
-) -> Result<Admitted, Problem> {
+) -> Result<Admitted, NotAdmitted> {
     if matches!(exchange.origin, PageOrigin::Unlisted) {
-        return Err(cors::refused());
+        return Err(cors::refused().into());
     }
     let admitted = prove(app, exchange, &presented(headers)?).await?;
     match &admitted {
@@ -76,7 +107,8 @@ pub(super) async fn admit(
                 return Err(Problem::new(
                     Code::OriginNotAllowed,
                     "API keys are for back ends; a page must not hold one.",
-                ));
+                )
+                .into());
             }
         }
         Admitted::Person(admission) => {

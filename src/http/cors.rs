@@ -21,7 +21,7 @@ const EXPOSED_HEADERS: HeaderValue =
 /// What a request says about the page it comes from.
 #[derive(Clone, Debug)]
 pub(super) enum PageOrigin {
-    /// No `Origin`: a back end, or a page of our own origin.
+    /// No `Origin`: a back end. Browsers send one with every POST.
     None,
     /// An origin that some tenant lists.
     Listed(HeaderValue),

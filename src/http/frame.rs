@@ -9,9 +9,10 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::{ConnectInfo, MatchedPath, Request, State};
 use axum::http::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY, VARY, X_CONTENT_TYPE_OPTIONS,
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_SECURITY_POLICY, REFERRER_POLICY, VARY,
+    X_CONTENT_TYPE_OPTIONS,
 };
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
@@ -20,6 +21,7 @@ use tokio::time::{Instant, timeout_at};
 use tracing::Instrument;
 use uuid::Uuid;
 
+use super::MAX_HEAD_BYTES;
 use super::cors::PageOrigin;
 use super::problem::{Code, Problem};
 use crate::app::App;
@@ -87,6 +89,10 @@ async fn frame(State(app): State<Arc<App>>, mut request: Request, next: Next) ->
 }
 
 async fn guarded(app: &App, exchange: &Exchange, request: Request, next: Next) -> Response {
+    if head_bytes(&request) > MAX_HEAD_BYTES {
+        let close = [(CONNECTION, HeaderValue::from_static("close"))];
+        return (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, close).into_response();
+    }
     let Ok(_place) = app.places.try_acquire() else {
         return Problem::new(
             Code::Overloaded,
@@ -113,6 +119,18 @@ async fn guarded(app: &App, exchange: &Exchange, request: Request, next: Next) -
         .retry_after(OVERLOADED_RETRY)
         .into_response(),
     }
+}
+
+/// The HTTP library's own limit is on its buffer, and lets a head through that came in one piece.
+fn head_bytes(request: &Request) -> usize {
+    let line = request
+        .uri()
+        .path_and_query()
+        .map_or(0, |path| path.as_str().len());
+    let headers = request.headers().iter();
+    line + headers
+        .map(|(name, value)| name.as_str().len() + value.len() + 4)
+        .sum::<usize>()
 }
 
 /// The headers of every answer.

@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
 use super::body;
-use super::caller::{Facts, admit, check_permission, prove};
+use super::caller::{Facts, NotAdmitted, admit, check_permission, prove};
 use super::frame::Exchange;
 use super::problem::{Code, Problem};
 use super::token::{Lookup, named_tenant, named_user};
@@ -36,10 +36,7 @@ pub(super) async fn logout(
 ) -> Response {
     let mut facts = Facts::default();
     let outcome = answer(&app, &exchange, request, &mut facts).await;
-    let code = outcome
-        .as_ref()
-        .map_or_else(|problem| problem.code.as_str(), |()| "ok");
-    facts.audit(&app, &exchange, ACTION, code);
+    facts.audit(&app, &exchange, ACTION, outcome.as_ref().err());
     outcome.map(|()| StatusCode::NO_CONTENT).into_response()
 }
 
@@ -53,7 +50,7 @@ async fn answer(
     let body = body::read(&head.headers, body, exchange.deadline).await?;
     let admitted = match admit(app, exchange, &head.headers, facts).await {
         // Its signature was good: only its time is over.
-        Err(problem) if problem.code == Code::SessionExpired => {
+        Err(NotAdmitted::Unproven(AdmissionError::Session(SessionError::Expired))) => {
             return parse(&head.headers, &body).map(drop);
         }
         admitted => admitted?,

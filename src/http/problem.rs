@@ -25,6 +25,8 @@ pub struct Problem {
     pub code: Code,
     detail: Cow<'static, str>,
     retry_after: Option<Duration>,
+    /// What the audit line says besides: for the operator, not for the caller.
+    why: &'static str,
 }
 
 impl Problem {
@@ -35,7 +37,20 @@ impl Problem {
             code,
             detail: detail.into(),
             retry_after: None,
+            why: "",
         }
+    }
+
+    /// Adds what the operator is told and the caller is not.
+    #[must_use]
+    pub fn because(mut self, why: &'static str) -> Self {
+        self.why = why;
+        self
+    }
+
+    /// What the operator is told.
+    pub fn why(&self) -> &'static str {
+        self.why
     }
 
     /// Adds when asking again makes sense.
@@ -94,25 +109,24 @@ impl From<SessionError> for Problem {
                 Code::SessionMissing,
                 "The request carries no credential. Send the portal's session as a bearer token, or as the configured cookie.",
             ),
-            SessionError::Invalid(why) => {
-                tracing::debug!(why, "session refused");
-                Self::new(
-                    Code::SessionInvalid,
-                    "No session table accepts the credential. The broker's log says why.",
-                )
-            }
+            SessionError::Invalid(why) => Self::new(
+                Code::SessionInvalid,
+                "No session table accepts the credential. The broker's audit line with this request id says why.",
+            )
+            .because(why),
             SessionError::Expired => Self::new(
                 Code::SessionExpired,
                 "The session has ended. The person has to log in again.",
             ),
-            SessionError::Unavailable { why, retry_after } => {
-                tracing::warn!(why, "session cannot be verified");
-                Self::new(
-                    Code::SessionServiceUnavailable,
-                    "The session cannot be verified at the moment. It may be good: try again, do not send people to log in.",
-                )
-                .retry_after(retry_after)
+            SessionError::KeyExpired => {
+                Self::new(Code::SessionExpired, "The API key has expired. Configure a new one.")
             }
+            SessionError::Unavailable { why, retry_after } => Self::new(
+                Code::SessionServiceUnavailable,
+                "The session cannot be verified at the moment. It may be good: try again, do not send people to log in.",
+            )
+            .because(why)
+            .retry_after(retry_after),
         }
     }
 }
@@ -135,13 +149,14 @@ impl From<AdmissionError> for Problem {
                 Code::ScopeNotAllowed,
                 "The session's scopes are not among those of its tenant.",
             ),
-            AdmissionError::Mapping(error) => {
-                tracing::debug!(%error, "session not mapped");
-                Self::new(
-                    Code::UserNotMapped,
-                    "The session is valid, but no mapping rule leads from it to a Qlik user.",
-                )
-            }
+            AdmissionError::Mapping(error) => Self::new(
+                Code::UserNotMapped,
+                "The session is valid, but no mapping rule leads from it to a Qlik user.",
+            )
+            .because(match error {
+                MappingError::Refused { why, .. } => why,
+                _ => "no mapping rule has all its claims",
+            }),
         }
     }
 }

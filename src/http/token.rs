@@ -59,10 +59,7 @@ pub(super) async fn session_token(
 ) -> Response {
     let mut facts = Facts::default();
     let outcome = answer(&app, &exchange, request, &mut facts).await;
-    let code = outcome
-        .as_ref()
-        .map_or_else(|problem| problem.code.as_str(), |_| "ok");
-    facts.audit(&app, &exchange, ACTION, code);
+    facts.audit(&app, &exchange, ACTION, outcome.as_ref().err());
     outcome.into_response()
 }
 

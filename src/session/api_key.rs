@@ -110,7 +110,7 @@ impl ApiKeys {
             return Outcome::Refused(SessionError::Invalid("unknown API key"));
         }
         if key.expires.is_some_and(|expires| now >= expires) {
-            return Outcome::Refused(SessionError::Expired);
+            return Outcome::Refused(SessionError::KeyExpired);
         }
         Outcome::Proven(Caller::BackEnd(BackEnd {
             key: Arc::clone(key),

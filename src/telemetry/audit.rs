@@ -35,6 +35,8 @@ pub struct Decision<'a> {
     pub token_id: &'a str,
     /// `ok`, or the problem's code.
     pub outcome: &'a str,
+    /// Which check failed, where the outcome alone does not tell.
+    pub why: &'a str,
     /// Where the token came from.
     pub source: &'a str,
     /// The page's origin, if it sent a well-formed one.
@@ -76,13 +78,14 @@ impl Audit {
             user,
             token_id,
             outcome,
+            why,
             source,
             origin,
             client,
         } = *decision;
         tracing::info!(
             target: TARGET,
-            action, request_id, tenant, session, user, token_id, outcome, source, origin, client
+            action, request_id, tenant, session, user, token_id, outcome, why, source, origin, client
         );
     }
 

@@ -103,6 +103,10 @@ impl Broker {
     }
 
     pub fn start(config: &str) -> Self {
+        Self::start_with(config, http::HEAD_TIMEOUT)
+    }
+
+    pub fn start_with(config: &str, head_timeout: Duration) -> Self {
         let file = Scratch::new(config);
         let sources = Sources {
             files: vec![file.0.clone()],
@@ -115,7 +119,7 @@ impl Broker {
         let handles = [Handle::new(), Handle::new()];
         let routers = [http::router(&app), ops::router(&app)];
         for ((listener, router), handle) in listeners.into_iter().zip(routers).zip(&handles) {
-            tokio::spawn(http::serve(listener, router, handle.clone()));
+            tokio::spawn(http::serve(listener, router, handle.clone(), head_timeout));
         }
         let http = Client::builder()
             .redirect(reqwest::redirect::Policy::none())

@@ -315,6 +315,16 @@ async fn keys_are_bound_to_their_tenants_calls_and_users() {
         "session_expired",
     )
     .await;
+    let by_expired = broker.post("/logout").bearer_auth(expired);
+    let by_expired = by_expired.json(&json!({"user_lookup": user}));
+    refused(by_expired, 401, "session_expired").await;
+    let of_expired = broker.post("/logout").bearer_auth(KEY);
+    refused(
+        of_expired.json(&json!({"session": expired})),
+        400,
+        "request_invalid",
+    )
+    .await;
     refused(
         ask(&KEY.replace("AAAA", "AAAB"), json!({"user_lookup": user})),
         401,

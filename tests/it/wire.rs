@@ -141,6 +141,28 @@ async fn slow_bodies_are_cut_by_the_deadline() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn slow_heads_and_silent_connections_are_cut_and_only_http_1_is_spoken() {
+    let tenant = tenant().await;
+    let config =
+        super::harness::key_table(&["acme"]) + &super::harness::tenant_table("acme", &tenant.url());
+    let broker = Broker::start_with(&config, Duration::from_millis(300));
+    for sent in [
+        "",
+        "P",
+        "POST /session-token HTTP/1.1\r\nHost: x\r\nX-Y: ",
+        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    ] {
+        let started = Instant::now();
+        let answer = raw(broker.address, vec![sent.to_owned()]).await;
+        assert!(!answer.contains(" 200 "), "{sent:?}: {answer:?}");
+        assert!(
+            started.elapsed() < Duration::from_millis(1500),
+            "{sent:?}: still open"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn no_path_or_user_agent_reaches_a_token_without_a_session() {
     let tenant = tenant().await;
     let broker = Broker::with(&tenant);

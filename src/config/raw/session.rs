@@ -178,7 +178,7 @@ pub struct JwtSession {
     /// The exact `typ` of the header. Not looked at when absent.
     #[schemars(length(min = 1))]
     pub typ: Option<String>,
-    /// The cookie that holds the JWT, instead of `Authorization`.
+    /// A cookie that may hold the JWT; it counts where there is no `Authorization` header.
     #[schemars(length(min = 1))]
     pub cookie: Option<String>,
     /// How often the key set is fetched again.

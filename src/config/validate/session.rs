@@ -96,7 +96,7 @@ fn pages(report: &mut Report, known: &Known) {
         {
             report.warn(
                 path,
-                "is empty, so that no page of another origin can use this tenant",
+                "is empty, so that no page can use this tenant",
                 "list your portal",
             );
         }

@@ -79,7 +79,7 @@ impl Code {
             Self::SessionMissing => Row(401, "session_missing", "No session was presented",
                 "The request carries no credential that any configured session kind looks at. Send the portal's session as a bearer token or cookie. From a page, check that cookies are included (credentials: \"include\") if your session is a cookie."),
             Self::SessionInvalid => Row(401, "session_invalid", "The session is not accepted",
-                "A credential was presented, and no configured session table accepts it: a wrong signature, issuer, audience or algorithm, or a key that is not known. The log line with this request id says which check failed."),
+                "A credential was presented, and no configured session table accepts it: a wrong signature, issuer, audience or algorithm, or a key that is not known. The audit line with this request id says which check failed."),
             Self::SessionExpired => Row(401, "session_expired", "The session has ended",
                 "The session was valid once and has ended: by its own time limit or by a logout. Send the person to the portal's login."),
             Self::SessionServiceUnavailable => Row(503, "session_service_unavailable", "The session cannot be verified now",
