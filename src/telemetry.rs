@@ -1,17 +1,16 @@
 //! What the broker says about itself: logs, audit lines and metrics.
 
 pub mod audit;
+mod lines;
 pub mod metrics;
 
-use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
+use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt};
 
-/// Lines that wait for a slow terminal or pipe. When they are that many, callers wait too: no line
-/// is ever dropped, least of all an audit line.
-const BUFFERED_LINES: usize = 64 * 1024;
+pub use lines::LinesGuard;
+
 /// Libraries may log requests and headers below this level; the broker's own code never does.
 const FOREIGN_LEVEL: LevelFilter = LevelFilter::WARN;
 
@@ -26,11 +25,8 @@ pub enum LogFormat {
 }
 
 /// Starts logging to standard output. Keep the guard: dropping it writes out what is buffered.
-pub fn start(level: LevelFilter, format: LogFormat) -> Result<WorkerGuard, TryInitError> {
-    let (lines, guard) = NonBlockingBuilder::default()
-        .lossy(false)
-        .buffered_lines_limit(BUFFERED_LINES)
-        .finish(std::io::stdout());
+pub fn start(level: LevelFilter, format: LogFormat) -> std::io::Result<LinesGuard> {
+    let (lines, guard) = lines::start(std::io::stdout())?;
     let ours = Targets::new()
         .with_default(FOREIGN_LEVEL.min(level))
         .with_target(env!("CARGO_CRATE_NAME"), level)
@@ -47,6 +43,7 @@ pub fn start(level: LevelFilter, format: LogFormat) -> Result<WorkerGuard, TryIn
     };
     tracing_subscriber::registry()
         .with(layer.with_filter(ours))
-        .try_init()?;
+        .try_init()
+        .map_err(std::io::Error::other)?;
     Ok(guard)
 }

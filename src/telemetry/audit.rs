@@ -83,14 +83,16 @@ impl Audit {
             origin,
             client,
         } = *decision;
+        // Outside of the request's span, which would only say the request id once more.
         tracing::info!(
             target: TARGET,
+            parent: None,
             action, request_id, tenant, session, user, token_id, outcome, why, source, origin, client
         );
     }
 
     /// Writes how the revocation that follows a logout went.
     pub fn revocation(&self, tenant: &str, user: &str, token_id: &str, outcome: &str) {
-        tracing::info!(target: TARGET, action = "revoke", tenant, user, token_id, outcome);
+        tracing::info!(target: TARGET, parent: None, action = "revoke", tenant, user, token_id, outcome);
     }
 }
