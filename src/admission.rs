@@ -136,24 +136,32 @@ impl Admissions {
         &self.tenants
     }
 
+    /// What is known of a session that was proven before and still holds.
+    pub async fn remembered(
+        &self,
+        presented: &Presented<'_>,
+    ) -> Result<Option<Arc<Admission>>, SessionError> {
+        let Some(digest) = self.sessions.digest(presented) else {
+            return Ok(None);
+        };
+        let Some(known) = self.remembered.get(&digest) else {
+            return Ok(None);
+        };
+        if self.still_admitted(&known, clock::now()).await? {
+            return Ok(Some(known));
+        }
+        self.remembered.invalidate(&digest);
+        Ok(None)
+    }
+
     /// Proves, maps and remembers. Calls an issuer at most, never a tenant.
     pub async fn admit(&self, presented: &Presented<'_>) -> Result<Admitted, AdmissionError> {
-        let now = clock::now();
-        let digest = self.sessions.digest(presented);
-        if let Some(digest) = digest
-            && let Some(known) = self.remembered.get(&digest)
-        {
-            if self.still_admitted(&known, now).await? {
-                return Ok(Admitted::Person(known));
-            }
-            self.remembered.invalidate(&digest);
-        }
-        let person = match self.sessions.authenticate(presented, now).await? {
+        let person = match self.sessions.authenticate(presented, clock::now()).await? {
             Caller::BackEnd(back_end) => return Ok(Admitted::BackEnd(back_end)),
             Caller::Person(person) => person,
         };
         let admission = Arc::new(self.admit_person(person)?);
-        if let Some(digest) = digest {
+        if let Some(digest) = self.sessions.digest(presented) {
             self.remembered.insert(digest, Arc::clone(&admission));
         }
         Ok(Admitted::Person(admission))

@@ -90,6 +90,14 @@ impl Broker {
         self.seats.seat(grant)
     }
 
+    /// The token of a seat, if nothing has to be done for it: the whole of a hit.
+    pub fn fresh(&self, seat: &Seat) -> Option<Issued> {
+        let desk = self.desks.get(&seat.grant().tenant.id)?;
+        let issued = Issued::local(self.seats.cell(seat).fresh()?);
+        desk.issuing.issued(false, issued.token.remaining());
+        Some(issued)
+    }
+
     /// The token of a seat. `rejected` is the id of a token that the tenant answered 401 to.
     pub async fn token(
         &self,
@@ -100,10 +108,9 @@ impl Broker {
         let desk = self.desks.get(&seat.grant().tenant.id);
         let desk = desk.ok_or(BrokerError::Internal)?;
         let cell = self.seats.cell(seat);
-        let issued = match (rejected, cell.fresh()) {
-            (None, Some(token)) => Issued::local(token),
-            (None, None) => self.get(desk, seat, &cell, deadline).await?,
-            (Some(rejected), _) => self.replace(desk, seat, &cell, rejected, deadline).await?,
+        let issued = match rejected {
+            None => self.get(desk, seat, &cell, deadline).await?,
+            Some(rejected) => self.replace(desk, seat, &cell, rejected, deadline).await?,
         };
         let (source, life) = (issued.source, issued.token.remaining());
         desk.issuing.issued(source == Source::Minted, life);

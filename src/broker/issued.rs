@@ -14,8 +14,9 @@ use crate::qlik::AccessToken;
 pub struct UserToken {
     /// What the tenant gave.
     pub access: AccessToken,
-    /// When it ends, by the wall clock.
-    pub expires_wall: SystemTime,
+    /// When it ends, as the API writes times: RFC 3339 with milliseconds.
+    pub expires_at_text: String,
+    expires_wall: SystemTime,
     expires_at: Instant,
 }
 
@@ -23,9 +24,12 @@ impl UserToken {
     /// A token that was received just now.
     pub(super) fn received(access: AccessToken) -> Self {
         let life = access.life;
+        let expires_wall = clock::now() + life;
+        let text = jiff::Timestamp::try_from(expires_wall).map(|time| format!("{time:.3}"));
         Self {
             access,
-            expires_wall: clock::now() + life,
+            expires_at_text: text.unwrap_or_default(),
+            expires_wall,
             expires_at: Instant::now() + life,
         }
     }

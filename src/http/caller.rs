@@ -2,9 +2,11 @@
 //! first, then the credential, then what a browser must not do with it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::http::HeaderMap;
 use tokio::time::timeout_at;
+use tracing::Instrument;
 
 use super::cors::{self, PageOrigin};
 use super::frame::Exchange;
@@ -12,6 +14,7 @@ use super::presented::presented;
 use super::problem::{Code, Problem};
 use crate::admission::{Admission, AdmissionError, Admitted};
 use crate::app::App;
+use crate::broker::{Source, UserToken};
 use crate::session::api_key::{BackEnd, Permission};
 use crate::session::{Presented, SessionError};
 use crate::telemetry::audit::Decision;
@@ -20,40 +23,44 @@ use crate::tenant::Tenant;
 /// What becomes known of a request on its way, for the audit line.
 #[derive(Debug, Default)]
 pub(super) struct Facts {
-    pub tenant: String,
-    pub session: String,
-    pub user: String,
-    pub token_id: String,
-    pub source: &'static str,
+    back_end: Option<BackEnd>,
+    person: Option<Arc<Admission>>,
+    /// The tenant and the user that a back end named, or whose session it ended.
+    pub named: Option<(Arc<Tenant>, String)>,
+    pub issued: Option<(Arc<UserToken>, Source)>,
 }
 
 impl Facts {
-    pub fn learn_person(&mut self, admission: &Admission) {
-        self.session.push_str(admission.table_name());
-        self.user.push_str(admission.user_hash());
-        self.tenant
-            .push_str(admission.seat().grant().tenant.id.as_str());
-    }
-
     /// Writes the audit line.
     pub fn audit(&self, app: &App, exchange: &Exchange, action: &str, problem: Option<&Problem>) {
+        let person = self.person.as_ref();
+        let (tenant, user) = match (&self.named, person) {
+            (Some((tenant, user)), _) => (tenant.id.as_str(), user.as_str()),
+            (None, Some(person)) => (person.seat().grant().tenant.id.as_str(), person.user_hash()),
+            (None, None) => ("", ""),
+        };
+        let issued = self.issued.as_ref();
         app.audit.decision(&Decision {
             action,
             request_id: exchange.request_id(),
-            tenant: &self.tenant,
-            session: &self.session,
-            user: &self.user,
-            token_id: &self.token_id,
+            tenant,
+            session: person.map_or("", |person| person.table_name()),
+            key: self
+                .back_end
+                .as_ref()
+                .map_or("", |back_end| back_end.key.id.as_str()),
+            user,
+            token_id: issued.map_or("", |(token, _)| token.access.id.as_str()),
             outcome: problem.map_or("ok", |problem| problem.code.as_str()),
             why: problem.map_or("", Problem::why),
-            source: self.source,
+            source: issued.map_or("", |(_, source)| source.as_str()),
             // An origin that is not listed is any text: it is not written down.
             origin: match &exchange.origin {
                 PageOrigin::None => "",
                 PageOrigin::Unlisted => "unlisted",
                 PageOrigin::Listed(_) => exchange.origin.listed().unwrap_or_default(),
             },
-            client: &exchange.client.to_string(),
+            client: exchange.client,
         });
     }
 }
@@ -101,7 +108,7 @@ pub(super) async fn admit(
     let admitted = prove(app, exchange, &presented(headers)?).await?;
     match &admitted {
         Admitted::BackEnd(back_end) => {
-            facts.session = format!("api_key:{}", back_end.key.id);
+            facts.back_end = Some(back_end.clone());
             // Keys do not belong in pages, listed or not.
             if !matches!(exchange.origin, PageOrigin::None) {
                 return Err(Problem::new(
@@ -112,7 +119,7 @@ pub(super) async fn admit(
             }
         }
         Admitted::Person(admission) => {
-            facts.learn_person(admission);
+            facts.person = Some(Arc::clone(admission));
             check_forgery(exchange, headers, admission)?;
             check_origin(exchange, &admission.seat().grant().tenant)?;
         }
@@ -126,13 +133,17 @@ pub(super) async fn prove(
     exchange: &Exchange,
     presented: &Presented<'_>,
 ) -> Result<Admitted, AdmissionError> {
+    let remembered = app.admissions.remembered(presented).await;
+    if let Some(known) = remembered.map_err(AdmissionError::from)? {
+        return Ok(Admitted::Person(known));
+    }
     let late = SessionError::Unavailable {
         why: "no answer within the deadline",
-        retry_after: std::time::Duration::from_secs(1),
+        retry_after: Duration::from_secs(1),
     };
-    timeout_at(exchange.deadline, app.admissions.admit(presented))
-        .await
-        .unwrap_or(Err(late.into()))
+    let admitting = app.admissions.admit(presented).instrument(exchange.span());
+    let admitted = timeout_at(exchange.deadline, admitting).await;
+    admitted.unwrap_or(Err(late.into()))
 }
 
 /// A cookie is sent along by the browser whatever page asks. The header cannot be set by a form or

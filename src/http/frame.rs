@@ -18,20 +18,34 @@ use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 use ipnet::IpNet;
 use tokio::time::{Instant, timeout_at};
-use tracing::Instrument;
 use uuid::Uuid;
 
 use super::MAX_HEAD_BYTES;
 use super::cors::PageOrigin;
 use super::problem::{Code, Problem};
 use crate::app::App;
-use crate::telemetry::metrics;
+use crate::telemetry::metrics::Requests;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// The rooms behind keep the deadline themselves and answer better than this layer can.
 const DEADLINE_GRACE: Duration = Duration::from_millis(500);
 const OVERLOADED_RETRY: Duration = Duration::from_secs(1);
+
+/// The labels of metrics; the last one stands for all other paths.
+const ROUTES: [&str; 5] = [
+    "/session-token",
+    "/logout",
+    "/healthz",
+    "/problems/{code}",
+    "other",
+];
+
+#[derive(Clone)]
+struct Frame {
+    app: Arc<App>,
+    requests: Arc<[Requests]>,
+}
 
 /// What the frame knows of a request.
 #[derive(Clone, Debug)]
@@ -44,6 +58,12 @@ pub(super) struct Exchange {
 }
 
 impl Exchange {
+    /// What is logged on behalf of this request carries its id. A hit logs nothing but its audit
+    /// line, and is spared the span.
+    pub fn span(&self) -> tracing::Span {
+        tracing::error_span!("request", request_id = self.request_id())
+    }
+
     pub fn request_id(&self) -> &str {
         self.request_id.to_str().unwrap_or_default()
     }
@@ -55,21 +75,26 @@ pub(super) struct Public;
 
 /// Puts the frame around the routes.
 pub(super) fn around(routes: Router, app: &Arc<App>) -> Router {
-    routes.layer(from_fn_with_state(Arc::clone(app), frame))
+    let state = Frame {
+        app: Arc::clone(app),
+        requests: ROUTES.map(Requests::of).into(),
+    };
+    routes.layer(from_fn_with_state(state, frame))
 }
 
-async fn frame(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
+async fn frame(State(state): State<Frame>, mut request: Request, next: Next) -> Response {
+    let app = &state.app;
     let started = Instant::now();
     let exchange = Exchange {
         request_id: request_id(request.headers()),
         deadline: started + app.request_timeout(),
-        origin: PageOrigin::of(&app, request.headers()),
+        origin: PageOrigin::of(app, request.headers()),
         client: client_address(&request, &app.server.trusted_proxies),
     };
-    let route = route_of(&request);
+    let requests = requests_of(&state.requests, &request);
     let is_head_only = matches!(*request.method(), Method::HEAD);
     request.extensions_mut().insert(exchange.clone());
-    let mut response = guarded(&app, &exchange, request, next).await;
+    let mut response = guarded(app, &exchange, request, next).await;
 
     let problem = response.extensions_mut().remove::<Problem>();
     if let Some(problem) = &problem {
@@ -79,11 +104,12 @@ async fn frame(State(app): State<Arc<App>>, mut request: Request, next: Next) ->
             .headers_mut()
             .extend(allow.map(|allow| (ALLOW, allow)));
     }
-    finish(&app, &exchange, problem.as_ref(), &mut response);
+    finish(app, &exchange, problem.as_ref(), &mut response);
     if !is_head_only {
-        metrics::requests(route, problem.map_or("ok", |problem| problem.code.as_str()))
-            .increment(1);
-        metrics::request_seconds(route).record(started.elapsed());
+        requests.answered(
+            problem.map(|problem| problem.code.as_str()),
+            started.elapsed(),
+        );
     }
     response
 }
@@ -101,10 +127,7 @@ async fn guarded(app: &App, exchange: &Exchange, request: Request, next: Next) -
         .retry_after(OVERLOADED_RETRY)
         .into_response();
     };
-    let span = tracing::error_span!("request", request_id = exchange.request_id());
-    let answering = AssertUnwindSafe(next.run(request))
-        .catch_unwind()
-        .instrument(span);
+    let answering = AssertUnwindSafe(next.run(request)).catch_unwind();
     match timeout_at(exchange.deadline + DEADLINE_GRACE, answering).await {
         Ok(Ok(response)) => response,
         Ok(Err(_panic)) => Problem::new(
@@ -137,6 +160,7 @@ fn head_bytes(request: &Request) -> usize {
 fn finish(app: &App, exchange: &Exchange, problem: Option<&Problem>, response: &mut Response) {
     let is_public = response.extensions().get::<Public>().is_some();
     let headers = response.headers_mut();
+    headers.reserve(12);
     if is_public {
         headers.insert(
             axum::http::header::ACCESS_CONTROL_ALLOW_ORIGIN,
@@ -179,17 +203,16 @@ fn request_id(headers: &HeaderMap) -> HeaderValue {
     })
 }
 
-/// The route's pattern, never the path: a path is chosen by whoever asks.
-fn route_of(request: &Request) -> &'static str {
-    const ROUTES: [&str; 4] = ["/session-token", "/logout", "/healthz", "/problems/{code}"];
+/// By the route's pattern, never the path: a path is chosen by whoever asks.
+fn requests_of<'a>(all: &'a [Requests], request: &Request) -> &'a Requests {
     let matched = request
         .extensions()
         .get::<MatchedPath>()
         .map(MatchedPath::as_str);
-    ROUTES
-        .into_iter()
-        .find(|route| Some(*route) == matched)
-        .unwrap_or("other")
+    let found = all
+        .iter()
+        .find(|requests| Some(requests.route()) == matched);
+    found.unwrap_or(&all[all.len() - 1])
 }
 
 /// `X-Forwarded-For` is read from right to left for as long as the hop that wrote it is trusted.

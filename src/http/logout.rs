@@ -64,7 +64,9 @@ async fn answer(
                     "A session can only end itself; send no body.",
                 ));
             }
-            app.admissions.log_out(&admission);
+            exchange
+                .span()
+                .in_scope(|| app.admissions.log_out(&admission));
             Ok(())
         }
         Admitted::BackEnd(back_end) => {
@@ -74,7 +76,7 @@ async fn answer(
                 (Some(session), None) => {
                     end_session(app, exchange, &back_end, session, &asked, facts).await
                 }
-                (None, Some(lookup)) => end_user(app, &back_end, lookup, &asked, facts),
+                (None, Some(lookup)) => end_user(app, exchange, &back_end, lookup, &asked, facts),
                 _ => Err(Problem::new(
                     Code::RequestInvalid,
                     "Name either `session` or `user_lookup`.",
@@ -119,30 +121,33 @@ async fn end_session(
             ));
         }
     };
-    let tenant = &admission.seat().grant().tenant.id;
-    if !back_end.key.tenants.contains(tenant) {
+    let tenant = &admission.seat().grant().tenant;
+    if !back_end.key.tenants.contains(&tenant.id) {
         return Err(Problem::new(
             Code::TenantNotAllowed,
             "The key does not hold the session's tenant.",
         ));
     }
-    facts.tenant.push_str(tenant.as_str());
-    facts.user.push_str(admission.user_hash());
-    app.admissions.log_out(&admission);
+    let user = admission.user_hash().to_owned();
+    facts.named = Some((Arc::clone(tenant), user));
+    exchange
+        .span()
+        .in_scope(|| app.admissions.log_out(&admission));
     Ok(())
 }
 
 fn end_user(
     app: &App,
+    exchange: &Exchange,
     back_end: &BackEnd,
     lookup: &Lookup,
     asked: &LogoutRequest,
     facts: &mut Facts,
 ) -> Result<(), Problem> {
     let tenant = named_tenant(app, back_end, asked.tenant.as_deref())?;
-    facts.tenant.push_str(tenant.id.as_str());
-    let user = named_user(app, lookup)?;
-    facts.user = app.admissions.user_hash(tenant, &user);
-    app.admissions.log_out_everywhere(tenant, &user);
+    let user = named_user(app, tenant, lookup, facts)?;
+    exchange
+        .span()
+        .in_scope(|| app.admissions.log_out_everywhere(tenant, &user));
     Ok(())
 }

@@ -8,6 +8,7 @@ use axum::http::header::{ACCEPT, CONTENT_TYPE, PRAGMA, VARY};
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
+use tracing::Instrument;
 
 use super::body;
 use super::caller::{Facts, admit, check_permission};
@@ -45,7 +46,7 @@ struct TokenAnswer<'a> {
     access_token: &'a str,
     token_type: &'static str,
     expires_in: u64,
-    expires_at: String,
+    expires_at: &'a str,
     scope: &'a str,
     tenant_url: &'a str,
     token_id: &'a str,
@@ -97,9 +98,17 @@ async fn answer(
             &own_seat
         }
     };
-    let issued = app.broker.token(seat, rejected, exchange.deadline).await?;
-    facts.token_id.push_str(&issued.token.access.id);
-    facts.source = issued.source.as_str();
+    let issued = match rejected {
+        None => app.broker.fresh(seat),
+        Some(_) => None,
+    };
+    let issued = if let Some(issued) = issued {
+        issued
+    } else {
+        let getting = app.broker.token(seat, rejected, exchange.deadline);
+        getting.instrument(exchange.span()).await?
+    };
+    facts.issued = Some((Arc::clone(&issued.token), issued.source));
     Ok(render(
         &issued,
         &seat.grant().tenant,
@@ -151,14 +160,12 @@ fn back_end_seat(
     facts: &mut Facts,
 ) -> Result<Seat, Problem> {
     let tenant = named_tenant(app, back_end, asked.tenant.as_deref())?;
-    facts.tenant.push_str(tenant.id.as_str());
     let lookup = asked.user_lookup.as_ref();
     let lookup = lookup.ok_or(Problem::new(
         Code::RequestInvalid,
         "A back end names the user: user_lookup is missing.",
     ))?;
-    let user = named_user(app, lookup)?;
-    facts.user = app.admissions.user_hash(tenant, &user);
+    let user = named_user(app, tenant, lookup, facts)?;
     let scopes = offered_scopes(tenant, asked)?.unwrap_or_else(|| tenant.scopes.clone());
     Ok(app.admissions.seat(Arc::clone(tenant), user, scopes))
 }
@@ -187,13 +194,19 @@ pub(super) fn named_tenant<'a>(
 }
 
 /// The user that a back end names.
-pub(super) fn named_user(app: &App, lookup: &Lookup) -> Result<UserLookup, Problem> {
+pub(super) fn named_user(
+    app: &App,
+    tenant: &Arc<Tenant>,
+    lookup: &Lookup,
+    facts: &mut Facts,
+) -> Result<UserLookup, Problem> {
     let field = LookupField::parse(&lookup.field).ok_or(Problem::new(
         Code::RequestInvalid,
         "user_lookup.field is `subject` or `userId`.",
     ))?;
     let user = UserLookup::new(field, &lookup.value)
         .map_err(|why| Problem::new(Code::RequestInvalid, format!("user_lookup.value: {why}.")))?;
+    facts.named = Some((Arc::clone(tenant), app.admissions.user_hash(tenant, &user)));
     if app.admissions.is_denied(&user) {
         return Err(Problem::new(
             Code::UserNotAllowed,
@@ -254,7 +267,7 @@ fn render(issued: &Issued, tenant: &Tenant, as_text: bool) -> Response {
             access_token,
             token_type: "Bearer",
             expires_in: token.remaining().as_secs(),
-            expires_at: timestamp(token.expires_wall),
+            expires_at: &token.expires_at_text,
             scope: &token.access.scope,
             tenant_url: &tenant.url,
             token_id: &token.access.id,
@@ -278,15 +291,9 @@ fn render(issued: &Issued, tenant: &Tenant, as_text: bool) -> Response {
     (headers, body).into_response()
 }
 
-/// RFC 3339 with milliseconds, as the tenant writes times.
-fn timestamp(time: std::time::SystemTime) -> String {
-    jiff::Timestamp::try_from(time).map_or_else(|_| String::new(), |time| format!("{time:.3}"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::{Duration, UNIX_EPOCH};
 
     #[test]
     fn text_is_sent_only_to_those_who_ask_for_it() {
@@ -303,13 +310,5 @@ mod tests {
             let headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static(accept))]);
             assert_eq!(wants_text(&headers), text, "{accept}");
         }
-    }
-
-    #[test]
-    fn times_have_milliseconds() {
-        assert_eq!(
-            timestamp(UNIX_EPOCH + Duration::from_secs(1_700_000_000)),
-            "2023-11-14T22:13:20.000Z"
-        );
     }
 }

@@ -1,6 +1,8 @@
 //! The audit trail: one line per decision, who, what, when and where, without values that identify
 //! a user or open a door.
 
+use std::net::IpAddr;
+
 use aws_lc_rs::error::Unspecified;
 use aws_lc_rs::hmac;
 use aws_lc_rs::rand::SystemRandom;
@@ -19,7 +21,7 @@ pub struct Audit {
 }
 
 /// One decision. Empty text stands for "not known at that point".
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Decision<'a> {
     /// What was asked for, such as `POST /session-token`.
     pub action: &'a str,
@@ -27,8 +29,10 @@ pub struct Decision<'a> {
     pub request_id: &'a str,
     /// The tenant, once known.
     pub tenant: &'a str,
-    /// The session table, and for a back end its key.
+    /// The session table of a person.
     pub session: &'a str,
+    /// The key of a back end.
+    pub key: &'a str,
     /// [`Audit::user`] of the user, once known.
     pub user: &'a str,
     /// The id of the token handed out.
@@ -42,7 +46,7 @@ pub struct Decision<'a> {
     /// The page's origin, if it sent a well-formed one.
     pub origin: &'a str,
     /// The client's address.
-    pub client: &'a str,
+    pub client: IpAddr,
 }
 
 impl Audit {
@@ -75,6 +79,7 @@ impl Audit {
             request_id,
             tenant,
             session,
+            key,
             user,
             token_id,
             outcome,
@@ -87,7 +92,7 @@ impl Audit {
         tracing::info!(
             target: TARGET,
             parent: None,
-            action, request_id, tenant, session, user, token_id, outcome, why, source, origin, client
+            action, request_id, tenant, session, key, user, token_id, outcome, why, source, origin, %client
         );
     }
 

@@ -139,14 +139,39 @@ impl std::fmt::Debug for Issuing {
     }
 }
 
-/// The counter of one route and outcome.
-pub fn requests(route: &'static str, outcome: &'static str) -> Counter {
-    counter!(REQUESTS, "route" => route, "outcome" => outcome)
+/// What is counted of every request, resolved once per route.
+#[derive(Clone)]
+pub struct Requests {
+    route: &'static str,
+    ok: Counter,
+    seconds: Histogram,
 }
 
-/// The time histogram of one route.
-pub fn request_seconds(route: &'static str) -> Histogram {
-    histogram!(REQUEST_SECONDS, "route" => route)
+impl Requests {
+    /// The handles of one route.
+    pub fn of(route: &'static str) -> Self {
+        Self {
+            route,
+            ok: counter!(REQUESTS, "route" => route, "outcome" => "ok"),
+            seconds: histogram!(REQUEST_SECONDS, "route" => route),
+        }
+    }
+
+    /// The route, as it is labelled.
+    pub fn route(&self) -> &'static str {
+        self.route
+    }
+
+    /// A request was answered: well, or with a problem of this code.
+    pub fn answered(&self, problem: Option<&'static str>, took: Duration) {
+        match problem {
+            None => self.ok.increment(1),
+            Some(code) => {
+                counter!(REQUESTS, "route" => self.route, "outcome" => code).increment(1);
+            }
+        }
+        self.seconds.record(took);
+    }
 }
 
 /// The gauge of cached users.
