@@ -172,17 +172,36 @@ impl Admissions {
         known: &Admission,
         now: SystemTime,
     ) -> Result<bool, SessionError> {
-        let logouts = self.ended.changes();
-        if known.logouts_seen.load(Ordering::Acquire) != logouts {
-            if self.ended.is_ended(&known.mark, known.user_mark) {
-                return Err(SessionError::Expired);
-            }
-            known.logouts_seen.store(logouts, Ordering::Release);
-        }
-        Ok(self
+        let holds = self
             .sessions
             .still_holds(known.table, &known.validity, now)
-            .await)
+            .await;
+        if self.has_ended(known) {
+            return Err(SessionError::Expired);
+        }
+        Ok(holds)
+    }
+
+    fn has_ended(&self, known: &Admission) -> bool {
+        let logouts = self.ended.changes();
+        if known.logouts_seen.load(Ordering::Acquire) == logouts {
+            return false;
+        }
+        if self.ended.is_ended(&known.mark, known.user_mark) {
+            return true;
+        }
+        known.logouts_seen.store(logouts, Ordering::Release);
+        false
+    }
+
+    /// To be asked once more when a person's token is at hand: a logout that came meanwhile may have
+    /// looked for the token before it was there. If so, it is ended now.
+    pub fn ended_meanwhile(&self, admission: &Admission) -> bool {
+        let ended = self.has_ended(admission);
+        if ended {
+            self.end_tokens(admission);
+        }
+        ended
     }
 
     fn admit_person(&self, person: Person) -> Result<Admission, AdmissionError> {
@@ -260,14 +279,19 @@ impl Admissions {
     pub fn log_out(&self, admission: &Admission) {
         self.ended
             .end_session(&admission.mark, admission.validity.until, clock::now());
+        self.end_tokens(admission);
+    }
+
+    fn end_tokens(&self, admission: &Admission) {
         let Grant { tenant, user, .. } = admission.seat.grant();
-        self.broker.logout(tenant, user, &self.audit);
+        self.broker
+            .logout(tenant, user, Some(&admission.seat), &self.audit);
     }
 
     /// Ends everything of a user: its sessions up to now, and its cached tokens.
     pub fn log_out_everywhere(&self, tenant: &Tenant, user: &UserLookup) {
         self.ended
             .end_user(UserMark::new(&tenant.id, user), clock::now());
-        self.broker.logout(tenant, user, &self.audit);
+        self.broker.logout(tenant, user, None, &self.audit);
     }
 }

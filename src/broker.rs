@@ -125,7 +125,7 @@ impl Broker {
         deadline: Instant,
     ) -> Result<Issued, BrokerError> {
         // Another session of this user may have been logged out a moment ago: this one goes on.
-        let renewed = cell.is_retired().then(|| self.seats.new_cell(seat));
+        let renewed = cell.is_retired().then(|| self.seats.look_up(seat));
         let cell = renewed.as_ref().unwrap_or(cell);
         let mint_deadline = match cell.live() {
             Some(_) => Instant::now() + self.settings.refresh_timeout,
@@ -178,25 +178,36 @@ impl Broker {
         }
     }
 
-    /// Ends the cached tokens of a user, all scopes. They are gone when this returns; revoking them
-    /// at the tenant, and what a mint in flight still brings, follows in the background.
-    pub fn logout(&self, tenant: &Tenant, user: &UserLookup, audit: &Arc<Audit>) {
+    /// Ends the cached tokens of a user, all scopes, and what the seat that ends still holds. They are
+    /// gone when this returns; revoking them at the tenant, and what a mint in flight still brings,
+    /// follows in the background.
+    pub fn logout(
+        &self,
+        tenant: &Tenant,
+        user: &UserLookup,
+        seat: Option<&Seat>,
+        audit: &Arc<Audit>,
+    ) {
         let Some(desk) = self.desks.get(&tenant.id) else {
             return;
         };
         let keys = tenant
             .scope_sets()
             .map(|scopes| UserKey::new(tenant, user, scopes));
-        let ended: Vec<_> = keys.flat_map(|key| self.seats.cells.end(key)).collect();
-        self.seats.logged_out();
-        if !self.settings.revoke_on_logout || ended.is_empty() {
+        let ended = self.seats.end(keys, seat);
+        if !self.settings.revoke_on_logout {
             return;
         }
         let (desk, audit, tenant) = (Arc::clone(desk), Arc::clone(audit), tenant.id.clone());
         let hash = audit.user(tenant.as_str(), user.field().as_str(), user.value());
         let revoking = async move {
-            for (cell, held) in ended {
-                for token in held.into_iter().chain(cell.orphan().await) {
+            let (cells, held): (Vec<_>, Vec<_>) = ended.into_iter().unzip();
+            // What is in a page already goes first; a mint in flight may take its time.
+            for token in held.into_iter().flatten() {
+                desk.revoke(&token, &audit, &tenant, &hash).await;
+            }
+            for cell in cells {
+                if let Some(token) = cell.orphan().await {
                     desk.revoke(&token, &audit, &tenant, &hash).await;
                 }
             }

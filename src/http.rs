@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Path;
+use axum::extract::rejection::PathRejection;
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -60,8 +61,17 @@ async fn healthz() -> &'static str {
     "ok\n"
 }
 
-async fn explain_problem(Path(code): Path<String>, headers: HeaderMap) -> Response {
-    let Some(code) = Code::ALL.iter().find(|known| known.as_str() == code) else {
+async fn explain_problem(
+    code: Result<Path<String>, PathRejection>,
+    headers: HeaderMap,
+) -> Response {
+    let named = code.ok();
+    let is_named = |known: &&Code| {
+        named
+            .as_ref()
+            .is_some_and(|Path(name)| known.as_str() == name)
+    };
+    let Some(code) = Code::ALL.iter().find(is_named) else {
         return Problem::new(Code::NotFound, "There is no problem of this name.").into_response();
     };
     let (title, status, explanation) = (code.title(), code.status().as_u16(), code.explanation());

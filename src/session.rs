@@ -10,6 +10,7 @@ mod issuer;
 mod jwks;
 pub mod jwt;
 pub mod key_set;
+mod presented;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -24,60 +25,13 @@ use api_key::{ApiKeys, BackEnd};
 use ended::Mark;
 use jwt::Jwt;
 use key_set::KeySet;
+use presented::Doubled;
+
+pub use presented::{Authorization, Presented};
 
 /// Bearers with these prefixes are ours: they are offered to `api_key` and `handle` only, so that
 /// no other kind forwards them to anybody.
 const OUR_PREFIXES: [&str; 2] = ["qtb_", "qtbs_"];
-
-/// What a request presents, as far as sessions look at it. Nothing in here is verified.
-#[derive(Clone, Debug)]
-pub struct Presented<'a> {
-    /// The `Authorization` header.
-    pub authorization: Authorization<'a>,
-    /// All cookies, in the order of the request.
-    pub cookies: Vec<(&'a str, &'a str)>,
-}
-
-/// An `Authorization` header.
-#[derive(Clone, Copy)]
-pub enum Authorization<'a> {
-    /// There is none: cookies count.
-    Absent,
-    /// `Bearer …`
-    Bearer(&'a str),
-    /// Another scheme, or not readable.
-    Other,
-}
-
-impl std::fmt::Debug for Authorization<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Absent => "Absent",
-            Self::Bearer(_) => "Bearer(…)",
-            Self::Other => "Other",
-        })
-    }
-}
-
-/// A cookie is there twice: a page of a sibling domain may have planted one of them.
-#[derive(Debug)]
-pub struct Doubled;
-
-impl<'a> Presented<'a> {
-    /// The one cookie of that name.
-    pub fn cookie(&self, name: &str) -> Result<Option<&'a str>, Doubled> {
-        let mut values = self
-            .cookies
-            .iter()
-            .filter(|(found, _)| *found == name)
-            .map(|(_, value)| *value);
-        match (values.next(), values.next()) {
-            (value, None) => Ok(value),
-            (Some(_), Some(_)) => Err(Doubled),
-            (None, Some(_)) => Ok(None),
-        }
-    }
-}
 
 /// Why a request has no session. Never carries what was presented.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -107,7 +61,8 @@ pub enum SessionError {
 /// What an authenticator says.
 #[derive(Debug)]
 enum Outcome {
-    NotMine,
+    /// With what was seen, for the audit line of a credential that nobody takes.
+    NotMine(&'static str),
     Proven(Caller),
     Refused(SessionError),
 }
@@ -243,9 +198,11 @@ impl Sessions {
         presented: &Presented<'_>,
         now: SystemTime,
     ) -> Result<Caller, SessionError> {
+        let mut why = "no session table looks at it";
         for (index, table) in self.tables.iter().enumerate() {
             match table.authenticate(index, presented, now).await {
-                Outcome::NotMine => {}
+                Outcome::NotMine("") => {}
+                Outcome::NotMine(seen) => why = seen,
                 Outcome::Proven(caller) => return Ok(caller),
                 Outcome::Refused(error) => return Err(error),
             }
@@ -258,7 +215,7 @@ impl Sessions {
         Err(if nothing {
             SessionError::Missing
         } else {
-            SessionError::Invalid("no session table accepts it")
+            SessionError::Invalid(why)
         })
     }
 
@@ -290,17 +247,18 @@ impl Table {
             (Authenticator::ApiKey(keys), Authorization::Bearer(token)) => {
                 keys.authenticate(token, now)
             }
-            (Authenticator::ApiKey(_), _) | (_, Authorization::Other) => Outcome::NotMine,
+            (Authenticator::ApiKey(_), _) => Outcome::NotMine(""),
+            (_, Authorization::Other) => Outcome::NotMine("its scheme is not Bearer"),
             (Authenticator::Jwt { .. }, Authorization::Bearer(token)) if ours(token) => {
-                Outcome::NotMine
+                Outcome::NotMine("")
             }
             (Authenticator::Jwt { jwt, .. }, Authorization::Bearer(token)) => {
                 jwt.authenticate(index, token, false, now).await
             }
             (Authenticator::Jwt { jwt, .. }, Authorization::Absent) => {
                 match jwt.cookie().map(|name| presented.cookie(name)) {
-                    None | Some(Ok(None)) => Outcome::NotMine,
-                    Some(Ok(Some(token))) if ours(token) => Outcome::NotMine,
+                    None | Some(Ok(None)) => Outcome::NotMine(""),
+                    Some(Ok(Some(token))) if ours(token) => Outcome::NotMine(""),
                     Some(Ok(Some(token))) => jwt.authenticate(index, token, true, now).await,
                     Some(Err(Doubled)) => {
                         Outcome::Refused(SessionError::Invalid("the session cookie is there twice"))

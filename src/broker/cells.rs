@@ -18,6 +18,9 @@ use crate::tenant::{Grant, ScopeSet, Tenant};
 /// their own, so that users who get no token push out nobody who has one.
 const ARRIVING: u64 = 16_384;
 
+/// A cell that was ended, and the token it held.
+pub(super) type Ended = (Arc<UserCell>, Option<Arc<UserToken>>);
+
 /// A user's cell.
 pub type UserCell = ExpiringCell<UserToken, MintError>;
 
@@ -120,21 +123,24 @@ impl Cells {
         }
     }
 
-    /// Moves a cell that got its token among the users. A cell retired meanwhile stays out.
+    /// Moves a cell that got its token among the users, if the place under its key is still its own:
+    /// a cell that was ended, or had to leave while its mint was in flight, stays out.
     pub fn promote(&self, key: UserKey, cell: &Arc<UserCell>) {
-        if cell.is_retired() {
+        let is_this =
+            |found: Option<Arc<UserCell>>| found.is_some_and(|found| Arc::ptr_eq(&found, cell));
+        if cell.is_retired() || !is_this(self.find(key)) {
             return;
         }
         self.users.insert(key, Arc::clone(cell));
         self.arriving.invalidate(&key);
         // `end` may have run between the two: it retires first, so this look sees it.
-        if cell.is_retired() {
+        if cell.is_retired() && is_this(self.users.get(&key)) {
             self.users.invalidate(&key);
         }
     }
 
     /// Retires a user's cells and takes them out, with the tokens they held.
-    pub fn end(&self, key: UserKey) -> Vec<(Arc<UserCell>, Option<Arc<UserToken>>)> {
+    pub fn end(&self, key: UserKey) -> Vec<Ended> {
         // `promote` adds to the users before it leaves the arriving: looking in this order, a cell
         // on its way cannot be missed. Retiring comes before removing, see `promote`.
         let ended = [&self.arriving, &self.users]

@@ -36,7 +36,7 @@ impl Desk {
         let (grant, key) = (seat.grant().clone(), seat.key);
         async move {
             let renews = cell.live().is_some();
-            let minted = desk.ask(&grant, key, deadline).await;
+            let minted = desk.ask(&grant, deadline).await;
             if renews {
                 desk.issuing.refreshed(minted.is_ok());
             }
@@ -50,12 +50,7 @@ impl Desk {
         }
     }
 
-    async fn ask(
-        &self,
-        grant: &Grant,
-        key: UserKey,
-        deadline: Instant,
-    ) -> Result<AccessToken, MintError> {
+    async fn ask(&self, grant: &Grant, deadline: Instant) -> Result<AccessToken, MintError> {
         if let Err((error, left)) = self.pause.wait(deadline).await {
             return Err(MintError {
                 error,
@@ -66,7 +61,9 @@ impl Desk {
             .client
             .impersonate(&grant.user, &grant.scopes, deadline);
         let minted = asking.await;
-        self.pause.note(key, minted.as_ref().err());
+        // One user is one user, whatever the scopes.
+        let user = UserKey::new(&grant.tenant, &grant.user, &grant.tenant.scopes);
+        self.pause.note(user, minted.as_ref().err());
         minted.map_err(|error| MintError {
             error,
             tenant_pause: None,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::time::Instant;
 
-use super::cells::{Cells, UserCell, UserKey};
+use super::cells::{Cells, Ended, UserCell, UserKey};
 use crate::tenant::Grant;
 
 /// A seat that is used looks its cell up this often, so that the map sees who is active.
@@ -72,36 +72,31 @@ impl Seats {
         if same_logouts && age < TOUCH_EVERY {
             return seat.cell.load_full();
         }
-        self.look_up(seat, same_logouts)
+        self.look_up(seat)
     }
 
-    /// The cell of a seat whose last one was retired.
-    pub fn new_cell(&self, seat: &Seat) -> Arc<UserCell> {
-        self.look_up(seat, false)
-    }
-
-    /// A cell with a token that had to leave for lack of room may come back (`may_return`), but not
-    /// after a logout: it could be the very one that was to end.
-    fn look_up(&self, seat: &Seat, may_return: bool) -> Arc<UserCell> {
+    /// The cell that the map has for a seat. One that had to leave for lack of room does not come
+    /// back: a logout may have missed it meanwhile.
+    pub fn look_up(&self, seat: &Seat) -> Arc<UserCell> {
         let logouts = self.logouts.load(Ordering::Acquire);
-        let last = seat.cell.load_full();
-        let cell = match self.cells.find(seat.key) {
-            Some(cell) => cell,
-            None if may_return && last.live().is_some() => {
-                self.cells.promote(seat.key, &last);
-                last
-            }
-            None => self.cells.find_or_add(seat.key),
-        };
+        let cell = self.cells.find_or_add(seat.key);
         seat.cell.store(Arc::clone(&cell));
         seat.logouts_seen.store(logouts, Ordering::Release);
         seat.touched.store(self.uptime_millis(), Ordering::Relaxed);
         cell
     }
 
-    /// Every seat looks its cell up again. To be called when the cells have been ended.
-    pub fn logged_out(&self) {
+    /// Ends the cells under these keys, and the one that a seat still holds although it had to leave
+    /// the map. Every seat looks its cell up again from now on.
+    pub fn end(&self, keys: impl Iterator<Item = UserKey>, seat: Option<&Seat>) -> Vec<Ended> {
+        let mut ended: Vec<_> = keys.flat_map(|key| self.cells.end(key)).collect();
+        ended.extend(seat.map(|seat| {
+            let cell = seat.cell.load_full();
+            let held = cell.retire();
+            (cell, held)
+        }));
         self.logouts.fetch_add(1, Ordering::Release);
+        ended
     }
 
     fn uptime_millis(&self) -> u64 {

@@ -26,6 +26,9 @@ pub(super) struct Options {
     /// With --live: mint for this subject in every tenant
     #[arg(long, requires = "live")]
     subject: Option<String>,
+    /// Also print the effective configuration, every secret redacted
+    #[arg(long)]
+    print: bool,
     /// Findings as JSON
     #[arg(long)]
     json: bool,
@@ -99,6 +102,9 @@ pub(super) fn run(options: &Options) -> anyhow::Result<()> {
                     .iter()
                     .map(|found| problem(Level::Warning, found)),
             );
+            if options.print {
+                println!("{:#}", config.redacted());
+            }
             if options.live {
                 findings
                     .extend(super::runtime()?.block_on(live(&config, options.subject.as_deref())));

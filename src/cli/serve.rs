@@ -118,9 +118,10 @@ impl Running {
 
     /// Serves until `stop`, then lets requests in flight finish within the grace.
     pub async fn until(self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
-        let [mut public, ops] = self.servers;
+        let [mut public, mut ops] = self.servers;
         tokio::select! {
             ended = &mut public => return Ok(ended??),
+            ended = &mut ops => return Ok(ended??),
             () = stop => {}
         }
         tracing::info!("stopping");

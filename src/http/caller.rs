@@ -120,8 +120,8 @@ pub(super) async fn admit(
         }
         Admitted::Person(admission) => {
             facts.person = Some(Arc::clone(admission));
-            check_forgery(exchange, headers, admission)?;
             check_origin(exchange, &admission.seat().grant().tenant)?;
+            check_forgery(exchange, headers, admission)?;
         }
     }
     Ok(admitted)

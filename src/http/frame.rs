@@ -12,7 +12,7 @@ use axum::http::header::{
     ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_SECURITY_POLICY, REFERRER_POLICY, VARY,
     X_CONTENT_TYPE_OPTIONS,
 };
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
@@ -92,7 +92,6 @@ async fn frame(State(state): State<Frame>, mut request: Request, next: Next) -> 
         client: client_address(&request, &app.server.trusted_proxies),
     };
     let requests = requests_of(&state.requests, &request);
-    let is_head_only = matches!(*request.method(), Method::HEAD);
     request.extensions_mut().insert(exchange.clone());
     let mut response = guarded(app, &exchange, request, next).await;
 
@@ -105,12 +104,10 @@ async fn frame(State(state): State<Frame>, mut request: Request, next: Next) -> 
             .extend(allow.map(|allow| (ALLOW, allow)));
     }
     finish(app, &exchange, problem.as_ref(), &mut response);
-    if !is_head_only {
-        requests.answered(
-            problem.map(|problem| problem.code.as_str()),
-            started.elapsed(),
-        );
-    }
+    requests.answered(
+        problem.map(|problem| problem.code.as_str()),
+        started.elapsed(),
+    );
     response
 }
 
@@ -119,14 +116,17 @@ async fn guarded(app: &App, exchange: &Exchange, request: Request, next: Next) -
         let close = [(CONNECTION, HeaderValue::from_static("close"))];
         return (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, close).into_response();
     }
-    let Ok(_place) = app.places.try_acquire() else {
+    // Whether the process lives must be seen just when it is overloaded.
+    let is_probe = request.uri().path() == "/healthz";
+    let place = app.places.try_acquire();
+    if place.is_err() && !is_probe {
         return Problem::new(
             Code::Overloaded,
             "The broker has as many requests in flight as it may.",
         )
         .retry_after(OVERLOADED_RETRY)
         .into_response();
-    };
+    }
     let answering = AssertUnwindSafe(next.run(request)).catch_unwind();
     match timeout_at(exchange.deadline + DEADLINE_GRACE, answering).await {
         Ok(Ok(response)) => response,

@@ -47,14 +47,15 @@ async fn answer(
     facts: &mut Facts,
 ) -> Result<(), Problem> {
     let (head, body) = request.into_parts();
-    let body = body::read(&head.headers, body, exchange.deadline).await?;
+    body::check_length(&head.headers)?;
     let admitted = match admit(app, exchange, &head.headers, facts).await {
         // Its signature was good: only its time is over.
         Err(NotAdmitted::Unproven(AdmissionError::Session(SessionError::Expired))) => {
-            return parse(&head.headers, &body).map(drop);
+            return Ok(());
         }
         admitted => admitted?,
     };
+    let body = body::read(body, exchange.deadline).await?;
     match admitted {
         Admitted::Person(admission) => {
             let asked = parse(&head.headers, &body)?;

@@ -1,7 +1,7 @@
 //! From a request's headers to what it presents as its session.
 
-use axum::http::HeaderMap;
 use axum::http::header::{AUTHORIZATION, COOKIE};
+use axum::http::{HeaderMap, HeaderValue};
 
 use super::problem::{Code, Problem};
 use crate::session::{Authorization, Presented};
@@ -43,23 +43,22 @@ fn authorization(value: &str) -> Authorization<'_> {
     }
 }
 
-/// HTTP/2 clients may split cookies over several headers (RFC 9113, 8.2.3).
+/// Cookies may come in several headers. One that is no text is left out alone: whoever can plant a
+/// cookie must not be able to hide the others.
 fn cookies(headers: &HeaderMap) -> Vec<(&str, &str)> {
-    let values = headers
-        .get_all(COOKIE)
-        .iter()
-        .filter_map(|value| value.to_str().ok());
-    let pairs = values.flat_map(|value| value.split(';'));
-    let named = pairs.filter_map(|pair| pair.trim().split_once('='));
-    named
-        .map(|(name, value)| {
-            (
-                name,
-                value
-                    .strip_prefix('"')
-                    .and_then(|value| value.strip_suffix('"'))
-                    .unwrap_or(value),
-            )
-        })
+    let values = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes);
+    let pairs = values.flat_map(|value| value.split(|byte| *byte == b';'));
+    let texts = pairs.filter_map(|pair| std::str::from_utf8(pair).ok());
+    texts
+        .filter_map(|pair| pair.trim().split_once('='))
+        .map(|(name, value)| (name, unquoted(value)))
         .collect()
+}
+
+/// RFC 6265, 4.1.1: a value may stand in quotes.
+fn unquoted(value: &str) -> &str {
+    let inner = value
+        .strip_prefix('"')
+        .and_then(|value| value.strip_suffix('"'));
+    inner.unwrap_or(value)
 }

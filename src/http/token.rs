@@ -18,6 +18,7 @@ use crate::admission::{Admission, Admitted};
 use crate::app::App;
 use crate::broker::{Issued, Seat};
 use crate::mapping::{LookupField, UserLookup};
+use crate::session::SessionError;
 use crate::session::api_key::{BackEnd, Permission};
 use crate::tenant::{ScopeSet, Tenant, TenantId};
 
@@ -71,11 +72,12 @@ async fn answer(
     facts: &mut Facts,
 ) -> Result<Response, Problem> {
     let (head, body) = request.into_parts();
-    let body = body::read(&head.headers, body, exchange.deadline).await?;
+    body::check_length(&head.headers)?;
     let admitted = admit(app, exchange, &head.headers, facts).await?;
     if let Admitted::BackEnd(back_end) = &admitted {
         check_permission(back_end, Permission::Token)?;
     }
+    let body = body::read(body, exchange.deadline).await?;
     let asked: TokenRequest = body::parse(&head.headers, &body)?;
     let rejected = asked.rejected.as_deref();
     if rejected.is_some_and(|id| id.len() != 22) {
@@ -108,6 +110,11 @@ async fn answer(
         let getting = app.broker.token(seat, rejected, exchange.deadline);
         getting.instrument(exchange.span()).await?
     };
+    if let Admitted::Person(admission) = &admitted
+        && app.admissions.ended_meanwhile(admission)
+    {
+        return Err(SessionError::Expired.into());
+    }
     facts.issued = Some((Arc::clone(&issued.token), issued.source));
     Ok(render(
         &issued,

@@ -7,14 +7,15 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::clock;
 use crate::expiring::Pause;
 
 /// A refused user or client is not asked for again for this long.
 const REFUSED_PAUSE: Duration = Duration::from_secs(30);
 /// A 429 without a usable `Retry-After`.
 const DEFAULT_THROTTLE: Duration = Duration::from_secs(5);
-/// No tenant means longer than this; a nonsensical header must not stop one for a day.
-const LONGEST_THROTTLE: Duration = Duration::from_secs(3600);
+/// No tenant means longer than this; a nonsensical header must not stop one for ever.
+const LONGEST_THROTTLE: Duration = Duration::from_secs(24 * 3600);
 /// Codes that speak of our client, whatever the status: a wrong secret, and a client that is not
 /// authorized. The RFC 6749 names (5.2) are what a gateway would say for the same.
 const CLIENT_CODES: [&str; 6] = [
@@ -181,9 +182,17 @@ fn is_code(text: &str) -> bool {
     (1..=40).contains(&text.len()) && text.bytes().all(allowed)
 }
 
+/// Seconds or a date (RFC 9110, 10.2.3).
 fn throttle(retry_after: Option<&str>) -> Duration {
-    let seconds = retry_after.and_then(|text| text.trim().parse().ok());
-    let asked_for = seconds.map_or(DEFAULT_THROTTLE, Duration::from_secs);
+    let text = retry_after.map_or("", str::trim);
+    let date = || {
+        httpdate::parse_http_date(text)
+            .ok()?
+            .duration_since(clock::now())
+            .ok()
+    };
+    let seconds = text.parse().ok().map(Duration::from_secs);
+    let asked_for = seconds.or_else(date).unwrap_or(DEFAULT_THROTTLE);
     asked_for.clamp(Duration::from_secs(1), LONGEST_THROTTLE)
 }
 

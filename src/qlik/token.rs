@@ -120,13 +120,26 @@ impl QlikClient {
     ) -> Result<AccessToken, QlikError> {
         let mut secret = self.prover.current();
         let mut refused = Vec::new();
+        let mut all_certain = true;
         loop {
             let outcome = self
                 .try_once(request.clone(), &secret, scopes, names_user)
                 .await;
             match outcome {
-                Err(error @ QlikError::ClientRefused { .. }) => {
+                Err(QlikError::ClientRefused {
+                    status,
+                    code,
+                    certain,
+                }) => {
                     refused.push(secret);
+                    // A stale secret in the list is refused for certain, and says nothing of the rest.
+                    all_certain &= certain;
+                    let certain = all_certain;
+                    let error = QlikError::ClientRefused {
+                        status,
+                        code,
+                        certain,
+                    };
                     secret = self.prover.next_after(&refused).ok_or(error)?;
                 }
                 Ok(token) => {

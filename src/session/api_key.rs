@@ -99,11 +99,11 @@ impl ApiKeys {
             .strip_prefix(PREFIX)
             .and_then(|rest| rest.split_once('_'))
         else {
-            return Outcome::NotMine;
+            return Outcome::NotMine("");
         };
         let presented = digest(&SHA256, token.as_bytes());
         let Some(key) = self.0.iter().find(|key| key.id == id) else {
-            return Outcome::NotMine;
+            return Outcome::NotMine("there is no API key of this id");
         };
         let proven = verify_slices_are_equal(presented.as_ref(), &key.digest).is_ok();
         if !proven || secret.len() != SECRET_CHARS {

@@ -8,7 +8,7 @@ use reqwest::Client;
 
 use super::SessionError;
 use super::issuer::{Issuer, KeysCell, KeysError, Place};
-use super::jwt::KeySource;
+use super::jwt::{Algorithm, KeySource};
 use super::key_set::KeySet;
 use crate::expiring::{CellError, NotRenewed};
 
@@ -77,13 +77,17 @@ impl Keys {
         }
     }
 
-    /// Looks for keys that are newer than `known`, no oftener than [`LOOK_AGAIN`]. Callers with
+    /// Looks for keys that are newer than `known`, no oftener than [`LOOK_AGAIN`] (or than the set is
+    /// refreshed anyway). Callers with
     /// known keys are not held up meanwhile.
     pub async fn look_again(&self, known: &Arc<KeySet>) -> Result<Arc<KeySet>, SessionError> {
         match self {
             Self::Static(keys) => Ok(Arc::clone(keys)),
             Self::Fetched { cell, from } => {
-                match cell.renew(LOOK_AGAIN, || from.load(cell)).await {
+                match cell
+                    .renew(LOOK_AGAIN.min(from.refresh), || from.load(cell))
+                    .await
+                {
                     Ok(keys) => Ok(keys),
                     // Somebody else's look may have brought them while this caller was verifying.
                     Err(NotRenewed::TooSoon(retry_after)) => match cell.fresh() {
@@ -96,6 +100,14 @@ impl Keys {
                     Err(NotRenewed::Cell(error)) => Err(out_of_reach(&error)),
                 }
             }
+        }
+    }
+
+    /// Whether some key fits the algorithm; not known of keys that are yet to be fetched.
+    pub fn may_verify(&self, algorithm: Algorithm) -> bool {
+        match self {
+            Self::Static(keys) => keys.fits(algorithm),
+            Self::Fetched { .. } => true,
         }
     }
 

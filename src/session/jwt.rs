@@ -60,12 +60,18 @@ impl<'a> Unverified<'a> {
         let (header, claims) = signing_input.split_once('.')?;
         let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).ok();
         Some(Self {
-            header: serde_json::from_slice(&decode(header)?).ok()?,
+            header: header_of(&decode(header)?)?,
             claims: serde_json::from_slice(&decode(claims)?).ok()?,
             signing_input,
             signature,
         })
     }
+}
+
+/// An object, and not the list that would be taken as one.
+fn header_of(json: &[u8]) -> Option<UnverifiedHeader> {
+    let object: Map<String, Value> = serde_json::from_slice(json).ok()?;
+    serde_json::from_value(Value::Object(object)).ok()
 }
 
 fn names_audience(claims: &Map<String, Value>, audience: &str) -> bool {
@@ -86,6 +92,13 @@ impl Jwt {
             .jose()
             .family();
         let keys = Keys::new(&rules.keys, family, &rules.issuer, rules.jwks_refresh, http)?;
+        if !rules
+            .algorithms
+            .iter()
+            .all(|algorithm| keys.may_verify(*algorithm))
+        {
+            return Err("holds no key that fits each of `algorithms`");
+        }
         Ok(Self { rules, keys })
     }
 
@@ -115,15 +128,16 @@ impl Jwt {
         now: SystemTime,
     ) -> Outcome {
         let Some(unverified) = Unverified::parse(token) else {
-            return Outcome::NotMine;
+            return Outcome::NotMine("it is no JWT");
         };
         // Other tables may stand for other issuers or audiences. This only chooses the table: both
         // are in the signed part and count for nothing until the signature is checked.
         let unverified_issuer = unverified.claims.get("iss").and_then(Value::as_str);
-        if unverified_issuer != Some(&self.rules.issuer)
-            || !names_audience(&unverified.claims, &self.rules.audience)
-        {
-            return Outcome::NotMine;
+        if unverified_issuer != Some(&self.rules.issuer) {
+            return Outcome::NotMine("the JWT is of another issuer");
+        }
+        if !names_audience(&unverified.claims, &self.rules.audience) {
+            return Outcome::NotMine("the JWT is for another audience");
         }
         match self.verify(table, unverified, ambient, now).await {
             Ok(person) => Outcome::Proven(Caller::Person(person)),

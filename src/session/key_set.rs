@@ -4,8 +4,8 @@
 //! whether a key of ours has that name.
 
 use aws_lc_rs::digest::{SHA256, digest};
-use jsonwebtoken::DecodingKey;
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, PublicKeyUse};
+use jsonwebtoken::{AlgorithmFamily, DecodingKey};
 use serde::Deserialize;
 
 use super::jwt::Algorithm;
@@ -68,15 +68,28 @@ impl KeySet {
 
     /// One key without a name.
     pub(super) fn single(key: DecodingKey) -> Self {
+        // An uncompressed point is a byte and two coordinates: its length tells the curve.
+        let curve = match (key.family(), key.try_get_as_bytes().map(<[u8]>::len)) {
+            (AlgorithmFamily::Ec, Ok(65)) => Some(EllipticCurve::P256),
+            (AlgorithmFamily::Ec, Ok(97)) => Some(EllipticCurve::P384),
+            (AlgorithmFamily::Ec, _) => Some(EllipticCurve::P521),
+            _ => None,
+        };
+        let key = VerificationKey {
+            kid: None,
+            algorithm: None,
+            curve,
+            key,
+        };
         Self {
-            keys: vec![VerificationKey {
-                kid: None,
-                algorithm: None,
-                curve: None,
-                key,
-            }],
+            keys: vec![key],
             digest: [0; 32],
         }
+    }
+
+    /// Whether any of the keys is one for this algorithm.
+    pub(super) fn fits(&self, algorithm: Algorithm) -> bool {
+        self.keys.iter().any(|key| key.fits(algorithm))
     }
 
     pub(super) fn find(&self, kid: Option<&str>, algorithm: Algorithm) -> Found<'_> {
@@ -84,10 +97,17 @@ impl KeySet {
             // A single key without a name is the one, whatever the JWT calls it.
             ([only], kid) if only.kid.is_none() || kid.is_none() => only,
             (_, None) => return Found::Ambiguous,
-            (keys, Some(kid)) => match keys.iter().find(|key| key.kid.as_deref() == Some(kid)) {
-                Some(key) => key,
-                None => return Found::Unknown,
-            },
+            (keys, Some(kid)) => {
+                let mut named = keys
+                    .iter()
+                    .filter(|key| key.kid.as_deref() == Some(kid))
+                    .peekable();
+                let Some(first) = named.peek().copied() else {
+                    return Found::Unknown;
+                };
+                // Nothing forbids two keys of one name for two algorithms (RFC 7517, 4.5).
+                named.find(|key| key.fits(algorithm)).unwrap_or(first)
+            }
         };
         if found.fits(algorithm) {
             Found::Key(&found.key)

@@ -192,6 +192,28 @@ async fn one_odd_user_never_stops_a_tenant_and_two_refusals_do() {
 }
 
 #[tokio::test]
+async fn one_odd_user_with_two_scopes_or_beside_a_stale_secret_is_still_one() {
+    let tenant = tenant().await;
+    let table = tenant_table("acme", &tenant.url()).replace(
+        "client_secret = 'tenant-client-secret'",
+        "client_secrets = ['tenant-client-secret', 'stale']",
+    );
+    let broker = Broker::start(&(key_table(&["acme"]) + &table));
+    for scope in ["user_default", "apps:read spaces:read"] {
+        // The good secret is refused without a known code, the stale one for certain.
+        tenant.on(Call::Token, Fault::UnknownClient);
+        let odd = json!({"user_lookup": super::harness::subject("ann"), "scope": scope});
+        refused(broker.ask(&odd), 502, "tenant_refused_client").await;
+    }
+    assert_eq!(tenant.calls(Call::Token), 4);
+    assert_eq!(
+        broker.ops("/readyz").await.json::<Value>().await.unwrap()["status"],
+        "ready"
+    );
+    broker.token_of("bob").await;
+}
+
+#[tokio::test]
 async fn a_client_that_is_refused_for_everybody_makes_the_broker_unready() {
     let tenant = tenant().await;
     let broker = Broker::with(&tenant);

@@ -390,6 +390,61 @@ async fn an_unknown_kid_is_looked_for_once_and_a_new_key_is_found() {
 }
 
 #[tokio::test]
+async fn a_rotated_key_is_found_by_its_first_jwt() {
+    let tenant = tenant().await;
+    let portal = Portal::start(Key::p256()).await;
+    let table = portal.table_with(&format!(
+        "jwks_url = '{}/jwks'\njwks_refresh = '2s'",
+        portal.url
+    ));
+    let broker = Broker::start(&(table + &tenant_table("acme", &tenant.url())));
+    token(broker.ask_as(&portal.session("ann"))).await;
+    let rotated = Key::p256();
+    portal.publish("k2", &rotated);
+    let mut header = portal.header();
+    header["kid"] = json!("k2");
+    let session = rotated.jwt(&header, &portal.claims("bob"));
+    refused(broker.ask_as(&session), 503, "session_service_unavailable").await;
+    assert_eq!(portal.fetches(), 1);
+    // Where the set is refreshed every 2 s, a look is due after 2 s: not by the refresh behind a hit,
+    // but by the JWT that needs it.
+    tokio::time::sleep(Duration::from_millis(2050)).await;
+    let asked = (0..10).map(|_| token(broker.ask_as(&session)));
+    let issued = futures_util::future::join_all(asked).await;
+    assert!(issued.iter().all(|token| token.id == issued[0].id));
+    assert!(portal.fetches() <= 3, "{}", portal.fetches());
+}
+
+#[tokio::test]
+async fn two_keys_of_one_name_serve_their_own_algorithms() {
+    let tenant = tenant().await;
+    let portal = Portal::start(Key::p256()).await;
+    let rsa = Key::rsa();
+    let set = json!({"keys": [rsa.jwk("k1"), portal.key.jwk("k1")]}).to_string();
+    portal.answer(Some((StatusCode::OK, set)));
+    let broker = Broker::start(&(portal.table() + &tenant_table("acme", &tenant.url())));
+    token(broker.ask_as(&portal.session("ann"))).await;
+}
+
+#[tokio::test]
+async fn a_cookie_that_is_no_text_hides_no_session() {
+    let tenant = tenant().await;
+    let portal = Portal::start(Key::p256()).await;
+    let table = portal.table_with(&format!("jwks_url = '{}/jwks'\ncookie = 'sid'", portal.url));
+    let broker = Broker::start(&(table + &tenant_table("acme", &tenant.url())));
+    let mut cookie = b"name=Jos\xe9; sid=".to_vec();
+    cookie.extend(portal.session("ann").into_bytes());
+    let cookie = reqwest::header::HeaderValue::from_bytes(&cookie).unwrap();
+    token(
+        broker
+            .post("/session-token")
+            .header("cookie", cookie)
+            .header("x-broker-request", "1"),
+    )
+    .await;
+}
+
+#[tokio::test]
 async fn several_keys_need_a_kid_and_one_does_not() {
     let (_tenant, portal, broker) = setup(Key::p256()).await;
     let mut header = portal.header();
@@ -427,9 +482,8 @@ async fn a_withdrawn_key_ends_the_sessions_that_were_remembered_with_it() {
     let _ = broker.ask_as(&session).send().await.unwrap();
     tokio::time::sleep(Duration::from_millis(300)).await;
     let response = broker.ask_as(&session).send().await.unwrap();
-    assert_ne!(
-        response.status(),
-        200,
+    assert!(
+        matches!(response.status().as_u16(), 401 | 503),
         "the key is gone, and so is what it vouched for"
     );
 }

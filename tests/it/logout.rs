@@ -223,6 +223,51 @@ async fn a_mint_in_flight_is_revoked_when_it_lands_and_its_waiters_are_told() {
     assert!(tenant.is_live(&fresh.text) && fresh.source == "minted");
 }
 
+/// A logout among requests of the same session: whatever the interleaving, no token that is handed
+/// out lives on.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_race_lets_an_ended_session_keep_a_token() {
+    let (tenant, portal, broker) = setup().await;
+    for round in 0..150 {
+        let session = portal.session_with("ann", &json!({"jti": round}));
+        token(broker.ask_as(&session)).await;
+        let asking = (0..8).map(|_| async {
+            let answer = broker.ask_as(&session).send().await.unwrap();
+            let body: Value = answer.json().await.unwrap();
+            body["access_token"].as_str().map(str::to_owned)
+        });
+        let (handed_out, ended) = tokio::join!(
+            futures_util::future::join_all(asking),
+            broker.log_out(&session, None)
+        );
+        assert_eq!(ended, 204);
+        for token in handed_out.into_iter().flatten() {
+            revoked(&tenant, &token).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_had_to_leave_the_cache_is_ended_by_its_own_session() {
+    let tenant = tenant().await;
+    let portal = Portal::start(Key::p256()).await;
+    let config = format!(
+        "[cache]\nmax_users = 1\n{}{}",
+        portal.table(),
+        tenant_table("acme", &tenant.url())
+    );
+    let broker = Broker::start(&config);
+    let session = portal.session("ann");
+    let first = token(broker.ask_as(&session)).await;
+    for user in ["bob", "eve"] {
+        token(broker.ask_as(&portal.session(user))).await;
+    }
+    broker.ops("/metrics").await;
+    assert_eq!(broker.log_out(&session, None).await, 204);
+    refused(broker.ask_as(&session), 401, "session_expired").await;
+    revoked(&tenant, &first.text).await;
+}
+
 #[tokio::test]
 async fn a_tenant_that_cannot_revoke_does_not_hold_up_the_logout() {
     let (tenant, portal, broker) = setup().await;

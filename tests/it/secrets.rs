@@ -5,6 +5,9 @@ use std::io::Read;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use qlik_token_broker::identity::Claims;
+use qlik_token_broker::mapping::{LookupField, UserLookup};
+use qlik_token_broker::session::{Authorization, Presented};
 use qlik_token_broker::simulator::{Call, ClientSetup, Fault, IMPERSONATION, Simulator};
 use reqwest::Client;
 use serde_json::{Value, json};
@@ -270,8 +273,26 @@ async fn nothing_shows_its_secrets_in_debug_output() {
     let config = qlik_token_broker::config::load(&sources).unwrap();
     let shown = format!("{config:?} {config:#?} {}", config.redacted());
     let app = qlik_token_broker::app::App::build(config).unwrap();
-    let shown = format!("{shown} {app:?} {app:#?}");
-    for secret in [AUDIT_KEY, CLIENT_SECRET, HMAC_SECRET] {
+    let presented = Presented {
+        authorization: Authorization::Bearer("canary-bearer"),
+        cookies: vec![("sid", "canary-cookie")],
+    };
+    let Value::Object(claims) = json!({"sub": "canary-claim", "canary-name": 1}) else {
+        unreachable!()
+    };
+    let user = UserLookup::new(LookupField::Subject, "canary-user").unwrap();
+    let rest = (presented, Claims::verified(claims), user);
+    let shown = format!("{shown} {app:?} {app:#?} {rest:?} {rest:#?}");
+    for secret in [
+        AUDIT_KEY,
+        CLIENT_SECRET,
+        HMAC_SECRET,
+        "canary-bearer",
+        "canary-cookie",
+        "canary-claim",
+        "canary-name",
+        "canary-user",
+    ] {
         assert!(!shown.contains(secret), "{secret}");
     }
 }

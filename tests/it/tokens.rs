@@ -203,6 +203,7 @@ async fn c5_bad_bodies_are_refused_without_an_upstream_call() {
     for body in [
         "{",
         "[]",
+        r#"[["subject","ann"],"acme",null,null]"#,
         "null1",
         "\"x\"",
         r#"{"user":"ann"}"#,
@@ -549,6 +550,51 @@ fn http_codes() -> impl Iterator<Item = &'static str> {
     qlik_token_broker::http::Code::ALL
         .iter()
         .map(|code| code.as_str())
+}
+
+#[tokio::test]
+async fn c14_c26_every_answer_of_every_route_is_private_and_leaks_no_referrer() {
+    let tenant = tenant().await;
+    let broker = Broker::with(&tenant);
+    let requests = [
+        broker.ask_for("ann"),
+        broker.ask_for("nobody"),
+        broker.post("/session-token"),
+        broker.post("/logout"),
+        broker
+            .post("/logout")
+            .bearer_auth(KEY)
+            .json(&json!({"user_lookup": subject("ann")})),
+        broker
+            .call(Method::OPTIONS, "/session-token")
+            .header("origin", PAGE),
+        broker.call(Method::GET, "/session-token"),
+        broker.call(Method::GET, "/healthz"),
+        broker.call(Method::HEAD, "/healthz"),
+        broker.call(Method::GET, "/nothing"),
+        broker.call(Method::GET, "/problems/%ff"),
+        broker.post("/problems/internal"),
+    ];
+    for request in requests {
+        let response = request.header("if-none-match", "*").send().await.unwrap();
+        let about = format!("{} {}", response.status(), response.url());
+        assert_ne!(response.status(), 304, "{about}");
+        for (name, value) in [
+            ("cache-control", "no-store"),
+            ("referrer-policy", "no-referrer"),
+            ("x-content-type-options", "nosniff"),
+            (
+                "content-security-policy",
+                "default-src 'none'; frame-ancestors 'none'",
+            ),
+            ("etag", ""),
+            ("last-modified", ""),
+            ("location", ""),
+        ] {
+            assert_eq!(header(&response, name), value, "{about}: {name}");
+        }
+        assert!(!header(&response, "x-request-id").is_empty(), "{about}");
+    }
 }
 
 #[tokio::test]

@@ -162,6 +162,27 @@ async fn slow_heads_and_silent_connections_are_cut_and_only_http_1_is_spoken() {
     }
 }
 
+/// A place in flight is for callers with a session: nobody else gets to hold one by being slow.
+#[tokio::test(flavor = "multi_thread")]
+async fn slow_bodies_without_a_session_hold_no_place() {
+    let tenant = tenant().await;
+    let config = format!(
+        "[server]\nmax_in_flight = 4\n{}{}",
+        super::harness::key_table(&["acme"]),
+        super::harness::tenant_table("acme", &tenant.url())
+    );
+    let broker = Broker::start(&config);
+    let head = "POST /session-token HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n";
+    let mut silent: Vec<_> = (0..20)
+        .map(|_| TcpStream::connect(broker.address).unwrap())
+        .collect();
+    for stream in &mut silent {
+        stream.write_all(head.as_bytes()).unwrap();
+    }
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    broker.token_of("ann").await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn no_path_or_user_agent_reaches_a_token_without_a_session() {
     let tenant = tenant().await;
