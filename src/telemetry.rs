@@ -26,11 +26,10 @@ pub enum LogFormat {
 
 /// Starts logging to standard output. Keep the guard: dropping it writes out what is buffered.
 pub fn start(level: LevelFilter, format: LogFormat) -> std::io::Result<LinesGuard> {
-    let (lines, guard) = lines::start(std::io::stdout())?;
+    let (lines, guard) = lines::start_once()?;
     let ours = Targets::new()
         .with_default(FOREIGN_LEVEL.min(level))
-        .with_target(env!("CARGO_CRATE_NAME"), level)
-        .with_target(audit::TARGET, LevelFilter::INFO);
+        .with_target(env!("CARGO_CRATE_NAME"), level);
     let layer = match format {
         LogFormat::Json => fmt::layer()
             .json()

@@ -9,10 +9,15 @@ use aws_lc_rs::rand::SystemRandom;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::lines;
+use crate::clock;
 use crate::secret::Secret;
 
-/// The log target of audit lines.
-pub const TARGET: &str = "audit";
+/// What marks audit lines among log lines.
+const TARGET: &str = "audit";
 
 /// Writes audit lines.
 #[derive(Debug)]
@@ -21,7 +26,7 @@ pub struct Audit {
 }
 
 /// One decision. Empty text stands for "not known at that point".
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize)]
 pub struct Decision<'a> {
     /// What was asked for, such as `POST /session-token`.
     pub action: &'a str,
@@ -74,30 +79,52 @@ impl Audit {
 
     /// Writes one line.
     pub fn decision(&self, decision: &Decision<'_>) {
-        let Decision {
-            action,
-            request_id,
-            tenant,
-            session,
-            key,
-            user,
-            token_id,
-            outcome,
-            why,
-            source,
-            origin,
-            client,
-        } = *decision;
-        // Outside of the request's span, which would only say the request id once more.
-        tracing::info!(
-            target: TARGET,
-            parent: None,
-            action, request_id, tenant, session, key, user, token_id, outcome, why, source, origin, %client
-        );
+        write(decision);
     }
 
     /// Writes how the revocation that follows a logout went.
     pub fn revocation(&self, tenant: &str, user: &str, token_id: &str, outcome: &str) {
-        tracing::info!(target: TARGET, parent: None, action = "revoke", tenant, user, token_id, outcome);
+        write(&Revocation {
+            action: "revoke",
+            tenant,
+            user,
+            token_id,
+            outcome,
+        });
+    }
+}
+
+#[derive(Serialize)]
+struct Revocation<'a> {
+    action: &'static str,
+    tenant: &'a str,
+    user: &'a str,
+    token_id: &'a str,
+    outcome: &'a str,
+}
+
+/// The frame of a line, as log lines have it.
+#[derive(Serialize)]
+struct Line<'a, T> {
+    timestamp: Timestamp,
+    level: &'static str,
+    target: &'static str,
+    #[serde(flatten)]
+    event: &'a T,
+}
+
+/// One JSON object per line, whatever the log's format: every request writes one, so it goes the
+/// short way, and programs read it.
+fn write(event: &impl Serialize) {
+    let line = Line {
+        timestamp: Timestamp::try_from(clock::now()).unwrap_or_default(),
+        level: "INFO",
+        target: TARGET,
+        event,
+    };
+    // Texts and numbers always serialise.
+    if let Ok(mut line) = serde_json::to_vec(&line) {
+        line.push(b'\n');
+        lines::write(&line);
     }
 }

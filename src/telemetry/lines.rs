@@ -5,7 +5,7 @@
 //! all an audit line.
 
 use std::io::{self, Write};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -46,8 +46,28 @@ impl std::fmt::Debug for Lines {
     }
 }
 
+/// Where audit lines go as well; unset in programs that log nothing.
+static OUT: OnceLock<Lines> = OnceLock::new();
+
+/// Writes one line to where [`start_once`] said.
+pub(super) fn write(line: &[u8]) {
+    if let Some(lines) = OUT.get() {
+        // The buffer takes everything.
+        let _ = (&*lines).write(line);
+    }
+}
+
+/// Starts the thread that writes to standard output; once in a process.
+pub(super) fn start_once() -> io::Result<(Lines, LinesGuard)> {
+    let (lines, guard) = start(io::stdout())?;
+    match OUT.set(lines.clone()) {
+        Ok(()) => Ok((lines, guard)),
+        Err(_) => Err(io::Error::other("logging was started before")),
+    }
+}
+
 /// Starts the thread that writes to `out`.
-pub(super) fn start(out: impl Write + Send + 'static) -> io::Result<(Lines, LinesGuard)> {
+fn start(out: impl Write + Send + 'static) -> io::Result<(Lines, LinesGuard)> {
     let lines = Lines(Arc::default());
     let shared = Arc::clone(&lines.0);
     let thread = std::thread::Builder::new().name("log-lines".into());
