@@ -25,13 +25,9 @@ use api_key::{ApiKeys, BackEnd};
 use ended::Mark;
 use jwt::Jwt;
 use key_set::KeySet;
-use presented::Doubled;
+use presented::{Doubled, is_ours};
 
 pub use presented::{Authorization, Presented};
-
-/// Bearers with these prefixes are ours: they are offered to `api_key` and `handle` only, so that
-/// no other kind forwards them to anybody.
-const OUR_PREFIXES: [&str; 2] = ["qtb_", "qtbs_"];
 
 /// Why a request has no session. Never carries what was presented.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -171,6 +167,8 @@ impl Sessions {
         };
         match presented.authorization {
             Authorization::Other => return None,
+            // Proving a key costs less than looking it up.
+            Authorization::Bearer(token) if is_ours(token) => return None,
             Authorization::Bearer(token) => {
                 add("bearer");
                 add(token);
@@ -242,14 +240,13 @@ impl Table {
         presented: &Presented<'_>,
         now: SystemTime,
     ) -> Outcome {
-        let ours = |token: &str| OUR_PREFIXES.iter().any(|prefix| token.starts_with(prefix));
         match (&self.authenticator, presented.authorization) {
             (Authenticator::ApiKey(keys), Authorization::Bearer(token)) => {
                 keys.authenticate(token, now)
             }
             (Authenticator::ApiKey(_), _) => Outcome::NotMine(""),
             (_, Authorization::Other) => Outcome::NotMine("its scheme is not Bearer"),
-            (Authenticator::Jwt { .. }, Authorization::Bearer(token)) if ours(token) => {
+            (Authenticator::Jwt { .. }, Authorization::Bearer(token)) if is_ours(token) => {
                 Outcome::NotMine("")
             }
             (Authenticator::Jwt { jwt, .. }, Authorization::Bearer(token)) => {
@@ -258,7 +255,7 @@ impl Table {
             (Authenticator::Jwt { jwt, .. }, Authorization::Absent) => {
                 match jwt.cookie().map(|name| presented.cookie(name)) {
                     None | Some(Ok(None)) => Outcome::NotMine(""),
-                    Some(Ok(Some(token))) if ours(token) => Outcome::NotMine(""),
+                    Some(Ok(Some(token))) if is_ours(token) => Outcome::NotMine(""),
                     Some(Ok(Some(token))) => jwt.authenticate(index, token, true, now).await,
                     Some(Err(Doubled)) => {
                         Outcome::Refused(SessionError::Invalid("the session cookie is there twice"))

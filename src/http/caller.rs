@@ -133,6 +133,9 @@ pub(super) async fn prove(
     exchange: &Exchange,
     presented: &Presented<'_>,
 ) -> Result<Admitted, AdmissionError> {
+    if presented.is_ours() {
+        return app.admissions.admit(presented).await;
+    }
     let remembered = app.admissions.remembered(presented).await;
     if let Some(known) = remembered.map_err(AdmissionError::from)? {
         return Ok(Admitted::Person(known));

@@ -1,5 +1,13 @@
 //! What a request presents as its session. Nothing in here is verified.
 
+/// Bearers with these prefixes are ours: they are offered to `api_key` and `handle` only, so that
+/// no other kind forwards them to anybody.
+const OUR_PREFIXES: [&str; 2] = ["qtb_", "qtbs_"];
+
+pub(super) fn is_ours(token: &str) -> bool {
+    OUR_PREFIXES.iter().any(|prefix| token.starts_with(prefix))
+}
+
 /// What a request presents, as far as sessions look at it. Nothing in here is verified.
 #[derive(Clone)]
 pub struct Presented<'a> {
@@ -45,6 +53,11 @@ impl std::fmt::Debug for Authorization<'_> {
 pub struct Doubled;
 
 impl<'a> Presented<'a> {
+    /// Whether it is a key or a handle of ours, which is proven without asking anybody.
+    pub fn is_ours(&self) -> bool {
+        matches!(self.authorization, Authorization::Bearer(token) if is_ours(token))
+    }
+
     /// The one cookie of that name.
     pub fn cookie(&self, name: &str) -> Result<Option<&'a str>, Doubled> {
         let mut values = self
