@@ -4,6 +4,8 @@ pub mod audit;
 mod lines;
 pub mod metrics;
 
+use std::io::IsTerminal;
+
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -38,7 +40,10 @@ pub fn start(level: LevelFilter, format: LogFormat) -> std::io::Result<LinesGuar
             .with_span_list(false)
             .with_writer(lines)
             .boxed(),
-        LogFormat::Pretty => fmt::layer().with_writer(lines).boxed(),
+        LogFormat::Pretty => fmt::layer()
+            .with_ansi(std::io::stdout().is_terminal())
+            .with_writer(lines)
+            .boxed(),
     };
     tracing_subscriber::registry()
         .with(layer.with_filter(ours))
