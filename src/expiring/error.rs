@@ -21,7 +21,7 @@ pub enum CellError<E> {
     Retired,
 }
 
-/// Why [`ExpiringCell::renew`] did not renew.
+/// Why [`ExpiringCell::renew`](super::ExpiringCell::renew) did not renew.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NotRenewed<E> {
     /// The value is younger than asked for, or was examined a moment ago. Ask again after this.
