@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
@@ -103,16 +103,19 @@ pub struct Admissions {
 }
 
 impl Admissions {
-    /// `capacity` bounds the remembered sessions; the least recently seen leave first.
+    /// `capacity` bounds the remembered sessions; the least recently seen leave first. One not seen
+    /// for `idle` leaves too, and with it the user's token that it leads to.
     pub fn new(
         sessions: Sessions,
         tenants: BTreeMap<TenantId, Arc<Tenant>>,
         broker: Arc<Broker>,
         audit: Arc<Audit>,
         capacity: u64,
+        idle: Duration,
     ) -> Self {
         let remembered = Cache::builder()
             .max_capacity(capacity)
+            .time_to_idle(idle)
             .eviction_policy(EvictionPolicy::lru())
             .build();
         Self {

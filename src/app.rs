@@ -87,6 +87,7 @@ impl App {
             Arc::clone(&broker),
             Arc::clone(&audit),
             cache.max_users,
+            cache.idle,
         );
         let places = Semaphore::new(config.server.max_in_flight);
         let stopping = AtomicBool::new(false);

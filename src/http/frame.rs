@@ -240,3 +240,92 @@ fn client_address(request: &Request, trusted: &[IpNet]) -> IpAddr {
     }
     address
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::routing::get;
+    use serde_json::Value;
+
+    const CONFIG: &str = "
+        [server]
+        request_timeout = '1s'
+        [[session]]
+        type = 'api_key'
+        keys = [{ id = 'k', sha256 = '0000000000000000000000000000000000000000000000000000000000000000' }]
+        [tenants.acme]
+        url = 'http://127.0.0.1:9'
+        client_id = 'c'
+        client_secret = 's'
+        scopes = 'user_default'
+    ";
+
+    /// Routes that no release has, in the frame that every release has.
+    fn serve(routes: Router) -> String {
+        let path = std::env::temp_dir().join(format!("qtb-frame-{}.toml", Uuid::new_v4()));
+        std::fs::write(&path, CONFIG).unwrap();
+        let sources = crate::config::Sources {
+            files: vec![path.clone()],
+            env: Vec::new(),
+        };
+        let app = App::build(crate::config::load(&sources).unwrap()).unwrap();
+        std::fs::remove_file(path).unwrap();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let handle = axum_server::Handle::new();
+        tokio::spawn(super::super::serve(
+            listener,
+            around(routes, &app),
+            handle,
+            Duration::from_secs(5),
+        ));
+        format!("http://{address}")
+    }
+
+    async fn problem(url: String) -> (u16, String) {
+        let http = crate::outbound::client(&crate::outbound::Proxy::None, None).unwrap();
+        let response = http.get(url).send().await.unwrap();
+        let status = response.status().as_u16();
+        assert_eq!(response.headers()["cache-control"], "no-store");
+        let text = response.text().await.unwrap();
+        assert!(!text.contains("canary"));
+        let body: Value = serde_json::from_str(&text).unwrap();
+        (status, body["code"].as_str().unwrap().to_owned())
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_answered_and_the_process_lives() {
+        let routes = Router::new()
+            .route(
+                "/panics",
+                get(async || -> &'static str { panic!("canary") }),
+            )
+            .route("/works", get(async || Problem::new(Code::NotFound, "")));
+        let url = serve(routes);
+        for _ in 0..3 {
+            assert_eq!(
+                problem(format!("{url}/panics")).await,
+                (500, "internal".into())
+            );
+        }
+        assert_eq!(
+            problem(format!("{url}/works")).await,
+            (404, "not_found".into())
+        );
+    }
+
+    #[tokio::test]
+    async fn a_request_that_takes_too_long_is_answered_with_a_problem() {
+        let routes = Router::new().route(
+            "/hangs",
+            get(async || std::future::pending::<&'static str>().await),
+        );
+        let url = serve(routes);
+        let started = Instant::now();
+        assert_eq!(
+            problem(format!("{url}/hangs")).await,
+            (503, "tenant_unavailable".into())
+        );
+        assert!(started.elapsed() < Duration::from_secs(3));
+    }
+}
