@@ -275,14 +275,45 @@ const FAULTY: &[(&str, &[&str])] = &[
     ),
 ];
 
+fn filled_in(text: &str) -> String {
+    text.replace("{JWT}", JWT)
+        .replace("{ACME}", ACME)
+        .replace("{SHA}", &"ab".repeat(32))
+        .replace("{C}", CANARY)
+}
+
+/// The same by the program: a line for each fault, exit code 1, within a second.
+#[test]
+fn the_program_refuses_each_within_a_second() {
+    assert!(FAULTY.len() >= 20);
+    for (text, expected) in FAULTY {
+        let file = crate::harness::Scratch::new(&filled_in(text));
+        let started = std::time::Instant::now();
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_qlik-token-broker"))
+            .args(["serve", "--config"])
+            .arg(&file.0)
+            .output()
+            .unwrap();
+        assert!(
+            started.elapsed() < std::time::Duration::from_secs(1),
+            "{text}"
+        );
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        let said = String::from_utf8(output.stderr).unwrap();
+        for path in *expected {
+            assert!(said.contains(&format!("{path}: ")), "{path}\n{said}");
+        }
+        assert!(
+            output.stdout.is_empty() && !said.contains("c4nary"),
+            "{said}"
+        );
+    }
+}
+
 #[test]
 fn all_faults_are_reported_at_once_and_no_value_is_shown() {
     for (text, expected) in FAULTY {
-        let text = text
-            .replace("{JWT}", JWT)
-            .replace("{ACME}", ACME)
-            .replace("{SHA}", &"ab".repeat(32))
-            .replace("{C}", CANARY);
+        let text = filled_in(text);
         let problems = load_text(&text).map(|_| ()).unwrap_err();
         assert_eq!(paths(&problems), *expected, "{text}\n{problems}");
         assert!(
