@@ -275,5 +275,9 @@ mod tests {
             ),
             (13, 5, 5, 1)
         );
+        let date = httpdate::fmt_http_date(clock::now() + Duration::from_secs(120));
+        assert!((118..=120).contains(&wait(Some(&date))), "{date}");
+        let past = httpdate::fmt_http_date(clock::now() - Duration::from_secs(120));
+        assert_eq!(wait(Some(&past)), 5);
     }
 }

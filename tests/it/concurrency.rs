@@ -115,7 +115,7 @@ async fn two_thousand_random_requests_get_each_user_its_own_token() {
     assert_eq!(mints, seen.len(), "calls = distinct keys");
     // Whose token it is, only the tenant can say.
     let client = reqwest::Client::new();
-    for ((user, tenant, _), text) in seen.iter().take(100) {
+    for ((user, tenant, _), text) in &seen {
         let me = client
             .get(format!("{}/api/v1/users/me", tenants[*tenant].url()))
             .bearer_auth(text);

@@ -426,6 +426,31 @@ async fn two_keys_of_one_name_serve_their_own_algorithms() {
     token(broker.ask_as(&portal.session("ann"))).await;
 }
 
+/// A key that can never verify is found at the start, not by every user.
+#[tokio::test]
+async fn a_public_key_of_another_curve_or_kind_is_refused_at_load() {
+    let portal = Portal::start(Key::p256()).await;
+    let keys = format!("public_key = '''{}'''", portal.key.public_pem());
+    for (algorithm, fits) in [
+        ("ES256", true),
+        ("ES384", false),
+        ("RS256", false),
+        ("EdDSA", false),
+    ] {
+        let table = portal.table_with(&keys).replace("ES256", algorithm);
+        let file = Scratch::new(&(table + &tenant_table("acme", "http://127.0.0.1:9")));
+        let sources = qlik_token_broker::config::Sources {
+            files: vec![file.0.clone()],
+            env: Vec::new(),
+        };
+        let loaded = qlik_token_broker::config::load(&sources);
+        assert_eq!(loaded.is_ok(), fits, "{algorithm}");
+        if let Err(problems) = loaded {
+            assert_eq!(problems.0[0].path, "session[0].public_key");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_cookie_that_is_no_text_hides_no_session() {
     let tenant = tenant().await;

@@ -131,6 +131,11 @@ async fn no_secret_token_session_or_user_reaches_logs_errors_metrics_or_answers(
         "{logs}"
     );
     assert!(secrets.len() > 20, "tokens were seen");
+    assert!(
+        logs.contains("\"why\":\"the JWT's signature is wrong\""),
+        "the operator is told which check failed"
+    );
+    assert!(!answers.contains("signature"), "and the caller is not");
     for secret in &secrets {
         assert!(!logs.contains(secret.as_str()), "in the logs: {secret}");
         assert!(!answers.contains(secret.as_str()), "in an answer: {secret}");
