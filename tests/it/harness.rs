@@ -249,3 +249,18 @@ pub async fn refused(request: RequestBuilder, status: u16, code: &str) -> Option
     );
     retry_after
 }
+
+/// Whose token it is, only the tenant can say.
+pub async fn who_is(tenant: &Simulator, token: &str) -> String {
+    let client = Client::new();
+    let me: Value = client
+        .get(format!("{}/api/v1/users/me", tenant.url()))
+        .bearer_auth(token)
+        .send()
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
+    me["subject"].as_str().unwrap().to_owned()
+}

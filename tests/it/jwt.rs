@@ -8,7 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use qlik_token_broker::simulator::{Call, Simulator};
 use serde_json::{Value, json};
 
-use super::harness::{Broker, Scratch, header, refused, tenant, tenant_table, token};
+use super::harness::{Broker, Scratch, header, refused, tenant, tenant_table, token, who_is};
 use super::portal::{AUDIENCE, Key, Portal, hmac_jwt, merge, now, part};
 
 async fn setup(key: Key) -> (Simulator, Portal, Broker) {
@@ -35,20 +35,6 @@ async fn a_good_jwt_leads_to_its_user_by_every_kind_of_key() {
             assert_eq!(who_is(&tenant, &issued.text).await, "auth0|ann", "{keys}");
         }
     }
-}
-
-async fn who_is(tenant: &Simulator, token: &str) -> String {
-    let client = reqwest::Client::new();
-    let me: Value = client
-        .get(format!("{}/api/v1/users/me", tenant.url()))
-        .bearer_auth(token)
-        .send()
-        .await
-        .unwrap()
-        .json()
-        .await
-        .unwrap();
-    me["subject"].as_str().unwrap().to_owned()
 }
 
 #[tokio::test]
