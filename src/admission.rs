@@ -5,9 +5,13 @@
 //! remembered leads to the token without a further look-up, and is dropped when the session ends,
 //! when its keys change and after a logout.
 
-use std::collections::BTreeMap;
+mod admitted;
+mod grant;
+mod place;
+
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use moka::policy::EvictionPolicy;
@@ -15,86 +19,25 @@ use moka::sync::Cache;
 
 use crate::broker::{Broker, Seat};
 use crate::clock;
-use crate::mapping::{DenyList, MappingError, UserLookup};
-use crate::session::api_key::BackEnd;
-use crate::session::ended::{Ended, Mark, UserMark};
-use crate::session::{Authenticator, Caller, Person, Presented, SessionError, Sessions, Validity};
+use crate::directory::Directory;
+use crate::mapping::{DenyList, MappedUser, UserLookup};
+use crate::session::ended::{Ended, UserMark};
+use crate::session::{Caller, Person, Presented, SessionError, Sessions, Who};
 use crate::telemetry::audit::Audit;
 use crate::tenant::{Grant, ScopeSet, Tenant, TenantId};
 
-/// Who came in.
-#[derive(Debug)]
-pub enum Admitted {
-    /// A back end: whom it asks for is in its request.
-    BackEnd(BackEnd),
-    /// A person: whom the token is for is decided.
-    Person(Arc<Admission>),
-}
+pub use admitted::{Admission, Admitted, Place};
+pub use grant::{AdmissionError, Decided, decide};
+pub use place::PlaceError;
 
-/// A person's session with everything that was found out about it.
-#[derive(Debug)]
-pub struct Admission {
-    table: usize,
-    table_name: Arc<str>,
-    scope_is_fixed: bool,
-    ambient: bool,
-    mark: Mark,
-    user_mark: UserMark,
-    validity: Validity,
-    seat: Seat,
-    user_hash: String,
-    logouts_seen: AtomicU64,
-}
-
-impl Admission {
-    /// The session table's name.
-    pub fn table_name(&self) -> &str {
-        &self.table_name
-    }
-
-    /// Whether the browser added the credential by itself.
-    pub fn is_ambient(&self) -> bool {
-        self.ambient
-    }
-
-    /// Whether the table fixes the scopes, so that a page may not ask for others.
-    pub fn scope_is_fixed(&self) -> bool {
-        self.scope_is_fixed
-    }
-
-    /// The user's place with the scopes that the session has by default.
-    pub fn seat(&self) -> &Seat {
-        &self.seat
-    }
-
-    /// The audit hash of the user.
-    pub fn user_hash(&self) -> &str {
-        &self.user_hash
-    }
-}
-
-/// Why nobody was let in.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum AdmissionError {
-    /// The session is not proven.
-    #[error(transparent)]
-    Session(#[from] SessionError),
-    /// No user came of it.
-    #[error(transparent)]
-    Mapping(#[from] MappingError),
-    /// A claim names a tenant that does not exist, or none where there are several.
-    #[error("the session belongs to no configured tenant")]
-    NoTenant,
-    /// The table's scopes are none that this tenant offers.
-    #[error("the session's scopes are not among the tenant's")]
-    NoScope,
-}
+use admitted::{LookedUp, Whom};
 
 /// See the module.
 #[derive(Debug)]
 pub struct Admissions {
     sessions: Sessions,
     tenants: BTreeMap<TenantId, Arc<Tenant>>,
+    directories: HashMap<TenantId, Arc<Directory>>,
     broker: Arc<Broker>,
     audit: Arc<Audit>,
     ended: Ended,
@@ -102,25 +45,41 @@ pub struct Admissions {
     remembered: Cache<[u8; 32], Arc<Admission>>,
 }
 
+/// What [`Admissions`] are made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// The chain of sessions.
+    pub sessions: Sessions,
+    /// The configured tenants.
+    pub tenants: BTreeMap<TenantId, Arc<Tenant>>,
+    /// Those of tenants with a management client.
+    pub directories: HashMap<TenantId, Arc<Directory>>,
+    /// From here to the tokens.
+    pub broker: Arc<Broker>,
+    /// Hashes users.
+    pub audit: Arc<Audit>,
+}
+
 impl Admissions {
     /// `capacity` bounds the remembered sessions; the least recently seen leave first. One not seen
     /// for `idle` leaves too, and with it the user's token that it leads to.
-    pub fn new(
-        sessions: Sessions,
-        tenants: BTreeMap<TenantId, Arc<Tenant>>,
-        broker: Arc<Broker>,
-        audit: Arc<Audit>,
-        capacity: u64,
-        idle: Duration,
-    ) -> Self {
+    pub fn new(parts: Parts, capacity: u64, idle: Duration) -> Self {
         let remembered = Cache::builder()
             .max_capacity(capacity)
             .time_to_idle(idle)
             .eviction_policy(EvictionPolicy::lru())
             .build();
+        let Parts {
+            sessions,
+            tenants,
+            directories,
+            broker,
+            audit,
+        } = parts;
         Self {
             sessions,
             tenants,
+            directories,
             broker,
             audit,
             ended: Ended::default(),
@@ -137,6 +96,11 @@ impl Admissions {
     /// The configured tenants.
     pub fn tenants(&self) -> &BTreeMap<TenantId, Arc<Tenant>> {
         &self.tenants
+    }
+
+    /// The directories of tenants that have one.
+    pub fn directories(&self) -> &HashMap<TenantId, Arc<Directory>> {
+        &self.directories
     }
 
     /// What is known of a session that was proven before and still holds.
@@ -157,13 +121,13 @@ impl Admissions {
         Ok(None)
     }
 
-    /// Proves, maps and remembers. Calls an issuer at most, never a tenant.
+    /// Proves, maps and remembers. Calls an issuer or a portal at most, never a tenant.
     pub async fn admit(&self, presented: &Presented<'_>) -> Result<Admitted, AdmissionError> {
         let person = match self.sessions.authenticate(presented, clock::now()).await? {
             Caller::BackEnd(back_end) => return Ok(Admitted::BackEnd(back_end)),
             Caller::Person(person) => person,
         };
-        let admission = Arc::new(self.admit_person(person)?);
+        let admission = Arc::new(self.admit_person(*person)?);
         if let Some(digest) = self.sessions.digest(presented) {
             self.remembered.insert(digest, Arc::clone(&admission));
         }
@@ -190,7 +154,7 @@ impl Admissions {
         if known.logouts_seen.load(Ordering::Acquire) == logouts {
             return false;
         }
-        if self.ended.is_ended(&known.mark, known.user_mark) {
+        if self.ended.is_ended(&known.mark, known.user_mark()) {
             return true;
         }
         known.logouts_seen.store(logouts, Ordering::Release);
@@ -201,8 +165,8 @@ impl Admissions {
     /// looked for the token before it was there. If so, it is ended now.
     pub fn ended_meanwhile(&self, admission: &Admission) -> bool {
         let ended = self.has_ended(admission);
-        if ended {
-            self.end_tokens(admission);
+        if ended && let Some(place) = admission.place_now() {
+            self.end_tokens(&place);
         }
         ended
     }
@@ -211,51 +175,55 @@ impl Admissions {
         let Some(table) = self.sessions.table(person.table) else {
             return Err(SessionError::Invalid("its session table is gone").into());
         };
-        let Authenticator::Jwt { mapping, scope, .. } = &table.authenticator else {
-            return Err(SessionError::Invalid("its session table maps no users").into());
-        };
-        let mapped = mapping.map(&person.claims)?;
-        let tenant = match &mapped.tenant {
-            Some(name) => TenantId::parse(name).and_then(|id| self.tenants.get(&id)),
-            None => self.only_tenant(),
-        };
-        let tenant = Arc::clone(tenant.ok_or(AdmissionError::NoTenant)?);
-        let scopes = match scope {
-            None => tenant.scopes.clone(),
-            Some(scope) => tenant
-                .scope_set(scope)
-                .ok_or(AdmissionError::NoScope)?
-                .clone(),
+        let Decided {
+            tenant,
+            user,
+            scopes,
+            scope_is_fixed,
+            profile,
+            refuse_admins,
+            ..
+        } = match (&person.who, &table.users) {
+            (Who::Named(named), _) => grant::of_handle(named, &self.tenants)?,
+            (Who::Claims(claims), Some(users)) => decide(claims, users, &self.tenants)?,
+            (Who::Claims(_), None) => {
+                return Err(SessionError::Invalid("its session table maps no users").into());
+            }
         };
         // Read before the look at what ended: a logout in between is then seen at the next request.
         let logouts_seen = self.ended.changes().into();
-        let user_mark = UserMark::new(&tenant.id, &mapped.user);
-        if self.ended.is_ended(&person.mark, user_mark) {
-            return Err(SessionError::Expired.into());
-        }
-        let user_hash = self.user_hash(&tenant, &mapped.user);
-        Ok(Admission {
+        let whom = match user {
+            MappedUser::Lookup(user) if !refuse_admins => {
+                Whom::Known(Arc::new(self.place(&tenant, user, scopes, profile)))
+            }
+            wanted => Whom::LookedUp(LookedUp {
+                wanted,
+                scopes,
+                profile,
+                refuse_admins,
+                found: None.into(),
+            }),
+        };
+        let admission = Admission {
             table: person.table,
             table_name: Arc::clone(&table.name),
-            scope_is_fixed: scope.is_some(),
+            scope_is_fixed,
             ambient: person.ambient,
             mark: person.mark,
-            user_mark,
             validity: person.validity,
-            seat: self.broker.seat(Grant {
-                tenant,
-                user: mapped.user,
-                scopes,
-            }),
-            user_hash,
+            tenant,
+            whom,
             logouts_seen,
-        })
+        };
+        if self.ended.is_ended(&admission.mark, admission.user_mark()) {
+            return Err(SessionError::Expired.into());
+        }
+        Ok(admission)
     }
 
     /// The tenant, where there is only one.
     pub fn only_tenant(&self) -> Option<&Arc<Tenant>> {
-        let mut tenants = self.tenants.values();
-        tenants.next().filter(|_| tenants.next().is_none())
+        grant::only(&self.tenants)
     }
 
     /// The audit hash of a user.
@@ -266,29 +234,46 @@ impl Admissions {
 
     /// Whether nobody may be given a token for this user, whoever asks.
     pub fn is_denied(&self, user: &UserLookup) -> bool {
-        self.deny.refuses(user)
+        self.deny.refuses(user.value())
     }
 
-    /// A place for a grant that the request itself decides: a back end's user, or other scopes.
+    /// A place for a grant that a back end's request decides.
     pub fn seat(&self, tenant: Arc<Tenant>, user: UserLookup, scopes: ScopeSet) -> Seat {
-        self.broker.seat(Grant {
+        let grant = Grant {
             tenant,
             user,
             scopes,
-        })
+        };
+        self.broker.seat(grant, None)
+    }
+
+    /// The same user's place with other scopes.
+    pub fn seat_with(&self, place: &Place, scopes: ScopeSet) -> Seat {
+        let grant = Grant {
+            scopes,
+            ..place.seat.grant().clone()
+        };
+        self.broker.seat(grant, place.seat.profile().cloned())
     }
 
     /// Ends one person's session and the cached tokens of its user.
-    pub fn log_out(&self, admission: &Admission) {
-        self.ended
-            .end_session(&admission.mark, admission.validity.until, clock::now());
-        self.end_tokens(admission);
+    pub async fn log_out(&self, admission: &Admission) {
+        // First of all: whatever fails below, the session has ended.
+        self.ended.end_session(&admission.mark, clock::now());
+        let place = match admission.place_now() {
+            Some(place) => Some(place),
+            // Another of the user's sessions may have left a token.
+            None => self.place_of(admission).await.ok(),
+        };
+        if let Some(place) = place {
+            self.end_tokens(&place);
+        }
     }
 
-    fn end_tokens(&self, admission: &Admission) {
-        let Grant { tenant, user, .. } = admission.seat.grant();
+    fn end_tokens(&self, place: &Place) {
+        let Grant { tenant, user, .. } = place.seat.grant();
         self.broker
-            .logout(tenant, user, Some(&admission.seat), &self.audit);
+            .logout(tenant, user, Some(&place.seat), &self.audit);
     }
 
     /// Ends everything of a user: its sessions up to now, and its cached tokens.

@@ -1,6 +1,9 @@
 //! The composition root: everything that a request needs, built once from the configuration.
 
-use std::collections::BTreeMap;
+mod clients;
+pub mod origins;
+
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -8,17 +11,24 @@ use std::time::Duration;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::Semaphore;
 
-use crate::admission::Admissions;
-use crate::broker::{Broker, CacheSettings};
-use crate::config::{self, Config, SessionKind, TenantConfig};
+use crate::admission::{Admissions, Parts};
+use crate::broker::{Broker, CacheSettings, TenantClients};
+use crate::config::{self, Config, SessionKind};
 use crate::expiring::Margins;
 use crate::outbound::{self, Proxy};
-use crate::qlik::QlikClient;
 use crate::session::api_key::ApiKeys;
+use crate::session::client_certificate::ClientCertificates;
+use crate::session::handle::Handles;
+use crate::session::introspection::Introspection;
 use crate::session::jwt::Jwt;
+use crate::session::portal_check::PortalCheck;
+use crate::session::trusted_header::TrustedHeader;
 use crate::session::{Authenticator, Sessions, Table};
 use crate::telemetry::audit::Audit;
 use crate::telemetry::metrics;
+use crate::tenant::TenantId;
+
+pub use clients::Clients;
 
 /// A running broker without its listeners.
 #[derive(Debug)]
@@ -35,6 +45,7 @@ pub struct App {
     pub places: Semaphore,
     /// The metrics of this process; `None` if another recorder is installed.
     pub metrics: Option<PrometheusHandle>,
+    origins_from_client: Vec<TenantId>,
     stopping: AtomicBool,
 }
 
@@ -59,8 +70,19 @@ impl App {
         let audit = Arc::new(audit);
         let mut clients = Vec::new();
         let mut tenants = BTreeMap::new();
+        let mut directories = HashMap::new();
+        let mut origins_from_client = Vec::new();
         for (id, tenant) in config.tenants {
-            clients.push((id.clone(), qlik_client(&tenant, &config.proxy)?));
+            let made = Clients::of(&tenant, &config.proxy)?;
+            let directory = made.directory()?;
+            directories.extend(directory.clone().map(|directory| (id.clone(), directory)));
+            let made = TenantClients {
+                issuing: made.issuing()?,
+                directory,
+                service: made.service()?,
+            };
+            clients.push((id.clone(), made));
+            origins_from_client.extend(tenant.origins_from_client.then(|| id.clone()));
             tenants.insert(id, tenant.tenant);
         }
         let cache = &config.cache;
@@ -79,16 +101,15 @@ impl App {
         let tables = config
             .sessions
             .into_iter()
-            .map(|table| session_table(table, &config.proxy));
-        let sessions = Sessions::new(tables.collect::<Result<_, _>>()?);
-        let admissions = Admissions::new(
-            sessions,
+            .map(|table| session_table(table, &config.proxy, cache.max_users));
+        let parts = Parts {
+            sessions: Sessions::new(tables.collect::<Result<_, _>>()?),
             tenants,
-            Arc::clone(&broker),
-            Arc::clone(&audit),
-            cache.max_users,
-            cache.idle,
-        );
+            directories,
+            broker: Arc::clone(&broker),
+            audit: Arc::clone(&audit),
+        };
+        let admissions = Admissions::new(parts, cache.max_users, cache.idle);
         let places = Semaphore::new(config.server.max_in_flight);
         let stopping = AtomicBool::new(false);
         Ok(Arc::new(Self {
@@ -98,6 +119,7 @@ impl App {
             server: config.server,
             places,
             metrics,
+            origins_from_client,
             stopping,
         }))
     }
@@ -118,50 +140,45 @@ impl App {
     }
 }
 
-/// The client of one configured tenant, as the broker and the commands use it.
-pub fn qlik_client(config: &TenantConfig, proxy: &Proxy) -> Result<QlikClient, BuildError> {
-    let TenantConfig {
-        tenant,
-        credential,
-        ca_pem,
-        ..
-    } = config;
-    let place = |key: &str| format!("tenants.{}.{key}", tenant.id);
-    let http = outbound::client(proxy, ca_pem.as_deref()).map_err(|error| BuildError {
-        place: place("ca_file"),
-        reason: error.to_string(),
-    })?;
-    QlikClient::new(http, tenant.id.as_str(), &tenant.url, credential.clone()).map_err(|error| {
-        BuildError {
-            place: place("client_secret"),
-            reason: error.to_string(),
-        }
-    })
-}
+/// Somebody who is logged in with several browsers has as many handles.
+const HANDLES_PER_USER: u64 = 4;
 
-fn session_table(table: config::SessionTable, proxy: &Proxy) -> Result<Table, BuildError> {
+fn session_table(
+    table: config::SessionTable,
+    proxy: &Proxy,
+    max_users: u64,
+) -> Result<Table, BuildError> {
     let failed = |reason: String| BuildError {
         place: format!("session {}", table.name),
         reason,
     };
+    let http = || outbound::client(proxy, None).map_err(|error| failed(error.to_string()));
     let authenticator = match table.kind {
         SessionKind::ApiKey(keys) => Authenticator::ApiKey(ApiKeys::new(keys)),
-        SessionKind::Jwt {
-            rules,
-            mapping,
-            scope,
-        } => {
-            let http = outbound::client(proxy, None).map_err(|error| failed(error.to_string()))?;
-            let jwt = Jwt::new(rules, http).map_err(|error| failed(error.to_owned()))?;
-            Authenticator::Jwt {
-                jwt: Box::new(jwt),
-                mapping,
-                scope,
-            }
+        SessionKind::Jwt(rules) => {
+            let jwt = Jwt::new(rules, http()?).map_err(|error| failed(error.to_owned()))?;
+            Authenticator::Jwt(Box::new(jwt))
+        }
+        SessionKind::Handle(rules) => {
+            let capacity = max_users.saturating_mul(HANDLES_PER_USER);
+            Authenticator::Handle(Handles::new(rules, capacity))
+        }
+        SessionKind::Introspection(rules) => {
+            Authenticator::Introspection(Introspection::new(rules, http()?))
+        }
+        SessionKind::PortalCheck(rules) => {
+            Authenticator::PortalCheck(PortalCheck::new(rules, http()?))
+        }
+        SessionKind::TrustedHeader(rules) => {
+            Authenticator::TrustedHeader(TrustedHeader::new(rules))
+        }
+        SessionKind::ClientCertificate(clients) => {
+            Authenticator::ClientCertificate(ClientCertificates::new(clients))
         }
     };
     Ok(Table {
         name: table.name,
         authenticator,
+        users: table.users,
     })
 }

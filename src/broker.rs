@@ -9,6 +9,7 @@ mod error;
 mod issued;
 mod pause;
 mod seat;
+mod service;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,17 +18,19 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 use tracing::Instrument;
 
-use crate::expiring::{Margins, NotRenewed};
-use crate::mapping::UserLookup;
+use crate::directory::Directory;
+use crate::expiring::{Lease, Margins, NotRenewed};
+use crate::mapping::{Profile, UserLookup};
 use crate::qlik::{Liveness, QlikClient};
 use crate::telemetry::audit::Audit;
 use crate::telemetry::metrics;
-use crate::tenant::{Grant, Tenant, TenantId};
+use crate::tenant::{Grant, ScopeSet, Tenant, TenantId};
 
 use cells::{Cells, UserCell, UserKey};
 use desk::Desk;
 use pause::TenantPause;
 use seat::Seats;
+use service::Service;
 
 pub use error::{BrokerError, MintError};
 pub use issued::{Issued, Source, UserToken};
@@ -53,6 +56,17 @@ pub struct CacheSettings {
     pub refresh_timeout: Duration,
 }
 
+/// The OAuth clients of one tenant.
+#[derive(Debug)]
+pub struct TenantClients {
+    /// Issues the users' tokens.
+    pub issuing: QlikClient,
+    /// Looks users up.
+    pub directory: Option<Arc<Directory>>,
+    /// Has tokens of its own.
+    pub service: Option<(QlikClient, ScopeSet)>,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct Broker {
@@ -64,13 +78,17 @@ pub struct Broker {
 impl Broker {
     /// A broker for these tenants.
     pub fn new(
-        clients: impl IntoIterator<Item = (TenantId, QlikClient)>,
+        tenants: impl IntoIterator<Item = (TenantId, TenantClients)>,
         settings: CacheSettings,
     ) -> Self {
         let seats = Seats::new(Cells::new(settings.max_users, settings.idle));
-        let desk = |(tenant, client): (TenantId, QlikClient)| {
+        let desk = |(tenant, clients): (TenantId, TenantClients)| {
             let desk = Desk {
-                client,
+                client: clients.issuing,
+                directory: clients.directory,
+                service: clients
+                    .service
+                    .map(|(client, scopes)| Service::new(client, scopes, settings.margins)),
                 pause: TenantPause::default(),
                 issuing: metrics::Issuing::of(tenant.as_str()),
                 cells: Arc::clone(&seats.cells),
@@ -79,21 +97,23 @@ impl Broker {
             (tenant, Arc::new(desk))
         };
         Self {
-            desks: clients.into_iter().map(desk).collect(),
+            desks: tenants.into_iter().map(desk).collect(),
             seats,
             settings,
         }
     }
 
-    /// The place of a grant.
-    pub fn seat(&self, grant: Grant) -> Seat {
-        self.seats.seat(grant)
+    /// The place of a grant. `profile` is what the session tells of the user, where users are to be
+    /// created.
+    pub fn seat(&self, grant: Grant, profile: Option<Arc<Profile>>) -> Seat {
+        self.seats.seat(grant, profile)
     }
 
     /// The token of a seat, if nothing has to be done for it: the whole of a hit.
     pub fn fresh(&self, seat: &Seat) -> Option<Issued> {
         let desk = self.desks.get(&seat.grant().tenant.id)?;
-        let issued = Issued::local(self.seats.cell(seat).fresh()?);
+        let token = self.seats.cell(seat).fresh()?;
+        let issued = Issued::local(seat.takes(&token).then_some(token)?);
         desk.issuing.issued(false, issued.token.remaining());
         Some(issued)
     }
@@ -131,10 +151,34 @@ impl Broker {
             Some(_) => Instant::now() + self.settings.refresh_timeout,
             None => deadline,
         };
+        if let Some(held) = cell.live().filter(|held| !seat.takes(held.value())) {
+            return self.regroup(desk, seat, cell, &held, deadline).await;
+        }
         let getting = cell.get(|| desk.mint(seat, cell, mint_deadline));
         match timeout_at(deadline, getting).await {
             Ok(got) => Ok(got.map(Issued::from)?),
             Err(_) => live_or_late(cell),
+        }
+    }
+
+    /// The session names other groups than the held token was minted under: the tenant may see them
+    /// in new tokens only.
+    async fn regroup(
+        &self,
+        desk: &Arc<Desk>,
+        seat: &Seat,
+        cell: &Arc<UserCell>,
+        held: &Lease<UserToken>,
+        deadline: Instant,
+    ) -> Result<Issued, BrokerError> {
+        let pause = self.settings.renewal_pause;
+        let renewing = cell.renew(pause, || desk.mint(seat, cell, deadline));
+        match timeout_at(deadline, renewing).await {
+            Err(_) => live_or_late(cell),
+            Ok(Ok(token)) => Ok(Issued::minted(token)),
+            // Until the pause is over the groups are those of a moment ago.
+            Ok(Err(NotRenewed::TooSoon(_))) => Ok(Issued::local(Arc::clone(held.value()))),
+            Ok(Err(NotRenewed::Cell(error))) => Err(error.into()),
         }
     }
 
@@ -213,6 +257,16 @@ impl Broker {
             }
         };
         tokio::spawn(revoking.in_current_span());
+    }
+
+    /// A token of the tenant's service client itself. `None` if the tenant has none.
+    pub async fn service_token(
+        &self,
+        tenant: &TenantId,
+        deadline: Instant,
+    ) -> Option<Result<Issued, BrokerError>> {
+        let service = self.desks.get(tenant)?.service.as_ref()?;
+        Some(service.token(deadline).await)
     }
 
     /// Users with a cached token.

@@ -5,6 +5,7 @@ mod check;
 mod config_schema;
 #[cfg(feature = "simulator")]
 mod demo;
+mod explain;
 mod healthcheck;
 mod keygen;
 mod serve;
@@ -39,6 +40,8 @@ enum Command {
     Simulate(simulate::Options),
     /// Check the configuration, and with --live the tenants and issuers it names
     Check(check::Options),
+    /// Say which user a session's claims lead to, by which rule; the claims come as JSON on standard input
+    Explain(explain::Options),
     /// Mint one token and print it
     Token(token::Options),
     /// Make a key for a back end
@@ -84,6 +87,7 @@ pub fn main() -> ExitCode {
         #[cfg(feature = "simulator")]
         Command::Simulate(options) => simulate::run(&options),
         Command::Check(options) => check::run(&options),
+        Command::Explain(options) => explain::run(&options),
         Command::Token(options) => token::run(&options),
         Command::ApiKey(command) => api_key::run(&command),
         Command::Keygen(options) => keygen::run(&options),

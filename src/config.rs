@@ -22,14 +22,20 @@ use std::time::Duration;
 use ipnet::IpNet;
 use tracing_subscriber::filter::LevelFilter;
 
-use crate::mapping::Mapping;
 use crate::outbound::Proxy;
 use crate::qlik::credential::Credential;
 use crate::secret::Secret;
+use crate::session::Users;
 use crate::session::api_key::ApiKey;
+use crate::session::back_end::BackEnd;
+use crate::session::handle::HandleRules;
+use crate::session::introspection::IntrospectionRules;
 use crate::session::jwt::JwtRules;
+use crate::session::portal_check::PortalCheckRules;
+use crate::session::trusted_header::TrustedHeaderRules;
 use crate::telemetry::LogFormat;
 use crate::tenant::{ScopeSet, Tenant, TenantId};
+use crate::tls::TlsSources;
 
 pub use problem::{Place, Problem, Problems};
 
@@ -114,6 +120,8 @@ pub struct Server {
     pub public_url: String,
     /// Networks whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// Serves https itself.
+    pub tls: Option<TlsSources>,
 }
 
 /// `[ops]`.
@@ -163,27 +171,28 @@ pub struct SessionTable {
     pub name: Arc<str>,
     /// What it accepts.
     pub kind: SessionKind,
+    /// How its sessions become users: there for every kind that does not name one. The scope is a
+    /// set of every tenant that the mapping can reach.
+    pub users: Option<Users>,
 }
 
 /// What a session table accepts.
 #[derive(Clone, Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "a handful, made when the configuration is read"
-)]
 pub enum SessionKind {
     /// Back ends with a key. Never empty; ids are unique over all tables.
     ApiKey(Vec<ApiKey>),
     /// Signed JWTs.
-    Jwt {
-        /// How they are verified.
-        rules: JwtRules,
-        /// Whom they stand for.
-        mapping: Mapping,
-        /// The scopes to ask for: a set of every tenant that the mapping can reach. The tenant's
-        /// default when absent.
-        scope: Option<ScopeSet>,
-    },
+    Jwt(JwtRules),
+    /// Handles that back ends register. At most one table.
+    Handle(HandleRules),
+    /// Opaque tokens, by asking their issuer.
+    Introspection(IntrospectionRules),
+    /// Portal cookies, by asking the portal.
+    PortalCheck(PortalCheckRules),
+    /// Identity headers of a proxy.
+    TrustedHeader(TrustedHeaderRules),
+    /// Back ends with a certificate. Never empty.
+    ClientCertificate(Vec<BackEnd>),
 }
 
 /// A `[tenants.NAME]` table.
@@ -195,6 +204,21 @@ pub struct TenantConfig {
     pub credential: Credential,
     /// The authority of a private CA: the content of the PEM file.
     pub ca_pem: Option<Vec<u8>>,
+    /// The client that looks users up.
+    pub management: Option<OtherClient>,
+    /// The client that has tokens of its own.
+    pub service: Option<OtherClient>,
+    /// Whether the pages that the OAuth client allows count as well. Only with `management`.
+    pub origins_from_client: bool,
+}
+
+/// An OAuth client that acts for itself.
+#[derive(Clone, Debug)]
+pub struct OtherClient {
+    /// How it proves itself.
+    pub credential: Credential,
+    /// What it asks for.
+    pub scopes: ScopeSet,
 }
 
 /// The JSON Schema of the configuration files.

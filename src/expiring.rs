@@ -36,6 +36,18 @@ pub struct Got<T> {
     pub waited: bool,
 }
 
+impl<T> Got<T> {
+    fn held(value: Arc<T>) -> Self {
+        let waited = false;
+        Self { value, waited }
+    }
+
+    fn awaited(value: Arc<T>) -> Self {
+        let waited = true;
+        Self { value, waited }
+    }
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct ExpiringCell<T, E> {
@@ -43,6 +55,7 @@ pub struct ExpiringCell<T, E> {
     held: Mutex<Held<T>>,
     /// Held by the one load that runs; it guards the memory of the last failure.
     flight: Arc<tokio::sync::Mutex<Flight<E>>>,
+    loads: AtomicU64,
     renewals: AtomicU64,
 }
 
@@ -68,6 +81,7 @@ impl<T, E> Default for ExpiringCell<T, E> {
                 retired: false,
             }),
             flight: Arc::default(),
+            loads: AtomicU64::new(0),
             renewals: AtomicU64::new(0),
         }
     }
@@ -155,48 +169,43 @@ where
     {
         match self.look() {
             Look::Fresh(value) => {
-                return Ok(Got {
-                    value,
-                    waited: false,
-                });
+                return Ok(Got::held(value));
             }
             Look::Stale(value) => {
                 self.refresh(load);
-                return Ok(Got {
-                    value,
-                    waited: false,
-                });
+                return Ok(Got::held(value));
             }
             Look::Retired => return Err(CellError::Retired),
             Look::Wanting => {}
         }
+        let loads = self.loads.load(Ordering::Acquire);
         let flight = Arc::clone(&self.flight).lock_owned().await;
         match self.look() {
             Look::Fresh(value) | Look::Stale(value) => {
-                return Ok(Got {
-                    value,
-                    waited: true,
-                });
+                return Ok(Got::awaited(value));
             }
             Look::Retired => return Err(CellError::Retired),
             Look::Wanting => {}
+        }
+        if self.loads.load(Ordering::Acquire) != loads
+            && let Some(outcome) = self.passing(&flight)
+        {
+            return outcome;
         }
         let outcome = match flight.paused() {
             Some(error) => Err(error),
             None => self.spawn_load(flight, load()).await,
         };
-        match (outcome, self.live()) {
-            (Ok(value), _) => Ok(Got {
-                value,
-                waited: true,
-            }),
-            (Err(CellError::Retired), _) => Err(CellError::Retired),
-            (Err(_), Some(spare)) => Ok(Got {
-                value: spare.value,
-                waited: false,
-            }),
-            (Err(error), None) => Err(error),
+        match outcome {
+            Ok(value) => Ok(Got::awaited(value)),
+            Err(CellError::Retired) => Err(CellError::Retired),
+            Err(error) => self.spare().ok_or(error),
         }
+    }
+
+    /// What is left of a value that should have been replaced.
+    fn spare(&self) -> Option<Got<T>> {
+        Some(Got::held(self.live()?.value))
     }
 
     /// Loads again although a value is held, unless it is younger than `min_age` or was renewed
@@ -241,6 +250,17 @@ where
             .map_err(NotRenewed::Cell)
     }
 
+    /// What a load brought that ended while this caller waited, however short-lived: nobody who
+    /// waited loads again.
+    fn passing(&self, flight: &Flight<E>) -> Option<Result<Got<T>, CellError<E>>> {
+        if let Some(error) = flight.last_failure() {
+            return Some(self.spare().ok_or(error));
+        }
+        let held = self.held();
+        let lease = held.lease.as_ref().filter(|lease| lease.is_momentary())?;
+        Some(Ok(Got::awaited(Arc::clone(&lease.value))))
+    }
+
     fn refresh<F, Fut>(self: &Arc<Self>, load: F)
     where
         F: FnOnce() -> Fut,
@@ -275,7 +295,9 @@ where
     where
         Fut: Future<Output = Result<Lease<T>, E>> + Send + 'static,
     {
-        match AssertUnwindSafe(loading).catch_unwind().await {
+        let loaded = AssertUnwindSafe(loading).catch_unwind().await;
+        self.loads.fetch_add(1, Ordering::Release);
+        match loaded {
             Ok(Ok(lease)) => {
                 flight.forget();
                 let value = Arc::clone(&lease.value);

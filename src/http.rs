@@ -1,14 +1,19 @@
 //! The public HTTP API. Everything about HTTP ends here: the rooms behind it know no status, no
 //! header and no CORS.
 
+mod answer;
 mod body;
 mod caller;
 mod cors;
 mod frame;
 mod logout;
+mod named;
 mod presented;
 mod problem;
 mod public;
+mod service_token;
+mod sessions;
+mod tls;
 mod token;
 
 use std::io;
@@ -23,11 +28,13 @@ use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum_server::Handle;
+use axum_server::accept::NoDelayAcceptor;
 use hyper_util::rt::TokioTimer;
 
 use crate::app::App;
 
 pub use problem::{Code, Problem};
+pub use tls::{Tls, TlsAcceptor};
 
 /// A request head beyond this is answered 431 by the HTTP library itself.
 const MAX_HEAD_BYTES: usize = 64 * 1024;
@@ -41,6 +48,14 @@ pub fn router(app: &Arc<App>) -> Router {
         .route(
             "/session-token",
             post(token::session_token).options(cors::preflight),
+        )
+        .route(
+            "/sessions",
+            post(sessions::sessions).options(cors::preflight),
+        )
+        .route(
+            "/service-token",
+            post(service_token::service_token).options(cors::preflight),
         )
         .route("/logout", post(logout::logout).options(cors::preflight))
         .route("/healthz", get(healthz))
@@ -85,6 +100,7 @@ pub async fn serve(
     router: Router,
     handle: Handle<SocketAddr>,
     head_timeout: Duration,
+    tls: Option<TlsAcceptor>,
 ) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     let mut server = axum_server::from_tcp(listener)?.handle(handle);
@@ -94,11 +110,16 @@ pub async fn serve(
         .timer(TokioTimer::new())
         .header_read_timeout(head_timeout)
         .max_buf_size(MAX_HEAD_BYTES);
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
     // In this order: a new acceptor forgets the version.
-    let server = server
-        .acceptor(axum_server::accept::NoDelayAcceptor::new())
-        .http1_only();
-    server
-        .serve(router.into_make_service_with_connect_info::<SocketAddr>())
-        .await
+    match tls {
+        None => {
+            let server = server.acceptor(NoDelayAcceptor::new()).http1_only();
+            server.serve(service).await
+        }
+        Some(tls) => {
+            let server = server.acceptor(tls).http1_only();
+            server.serve(service).await
+        }
+    }
 }

@@ -35,6 +35,24 @@ impl Claims {
         (!text.is_empty()).then_some(text)
     }
 
+    /// Whether a claim is there and says anything but yes: `false`, `"false"`, `0` or nonsense.
+    pub fn denies(&self, path: &str) -> bool {
+        match self.find(path) {
+            None | Some(Value::Null | Value::Bool(true)) => false,
+            Some(Value::String(text)) => !text.eq_ignore_ascii_case("true"),
+            Some(_) => true,
+        }
+    }
+
+    /// The texts of a claim that is a list of them, or one text. `None` if it is neither.
+    pub fn list(&self, path: &str) -> Option<Vec<&str>> {
+        match self.find(path)? {
+            Value::String(one) => Some(vec![one]),
+            Value::Array(many) => many.iter().map(Value::as_str).collect(),
+            _ => None,
+        }
+    }
+
     fn find(&self, path: &str) -> Option<&Value> {
         if let Some(value) = self.0.get(path) {
             return Some(value);

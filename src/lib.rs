@@ -17,13 +17,15 @@
 //! | [`config`] | TOML, environment and schema become typed values, or a full list of problems |
 //! | [`admission`] | from a credential to the user's place in the cache, and what is remembered of it |
 //! | [`broker`] | from there to a token: one mint per user, failures with a memory, logout |
-//! | [`session`] | who is calling: API keys, JWTs |
+//! | [`directory`] | the users of a tenant: found by e-mail, created, told apart when refused |
+//! | [`session`] | who is calling: keys, JWTs, handles, cookies, headers, certificates |
 //! | [`qlik`] | what is sent to a tenant, and what its answers mean |
 //! | [`tenant`], [`mapping`], [`identity`] | tenants, scopes and origins; from claims to a user |
 //! | [`expiring`] | one value that expires, loaded once for everybody |
+//! | [`tls`], [`watch`] | the listener's certificate; files that change |
 //! | [`outbound`] | HTTP clients: no redirects, verified TLS, capped bodies |
 //! | [`telemetry`] | logs, audit lines, metrics |
-//! | [`secret`], [`clock`] | what must not be printed; what time it is |
+//! | [`secret`], [`clock`], [`digest`] | what must not be printed; what time it is; cache keys |
 //! | `simulator` | a tenant for development and tests; uses nothing of the rest |
 
 pub mod admission;
@@ -32,6 +34,8 @@ pub mod broker;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod digest;
+pub mod directory;
 pub mod expiring;
 pub mod http;
 pub mod identity;
@@ -45,3 +49,5 @@ pub mod session;
 pub mod simulator;
 pub mod telemetry;
 pub mod tenant;
+pub mod tls;
+pub mod watch;

@@ -3,7 +3,9 @@
 //! Knows nothing of HTTP, of tokens, or of which tenants exist.
 
 mod deny;
+mod email;
 mod lookup;
+mod profile;
 mod template;
 
 use crate::identity::Claims;
@@ -11,16 +13,37 @@ use crate::identity::Claims;
 use template::Gap;
 
 pub use deny::DenyList;
+pub use email::Email;
 pub use lookup::{LookupField, UserLookup};
+pub use profile::{Groups, Profile, ProfileRules};
 pub use template::Template;
 
 /// One entry of `user = […]`.
 #[derive(Clone, Debug)]
 pub struct Rule {
     /// What the tenant is asked by.
-    pub field: LookupField,
+    pub field: RuleField,
     /// Where the value comes from.
     pub value: Template,
+}
+
+/// What a rule finds a user by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RuleField {
+    /// What a token can be asked for by.
+    Lookup(LookupField),
+    /// An e-mail address, which has to be looked up first: no lookup that a tenant has.
+    Email,
+}
+
+impl RuleField {
+    /// As it is written in the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Lookup(field) => field.as_str(),
+            Self::Email => "email",
+        }
+    }
 }
 
 /// A session table's mapping: which tenant, which user.
@@ -40,9 +63,18 @@ pub struct Mapped {
     /// The name of the tenant, if the mapping has a template for it.
     pub tenant: Option<String>,
     /// The user to impersonate.
-    pub user: UserLookup,
+    pub user: MappedUser,
     /// Which rule it was, counted from 0.
     pub rule: usize,
+}
+
+/// A user as the rules name it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MappedUser {
+    /// As a token can be asked for.
+    Lookup(UserLookup),
+    /// Whoever has this address in the tenant.
+    Email(Email),
 }
 
 /// Why no user came out. Never carries a value.
@@ -79,17 +111,29 @@ impl Mapping {
             None => None,
         };
         let (rule, user) = self.user(claims)?;
-        if self.deny.refuses(&user) {
+        let is_denied = match &user {
+            MappedUser::Lookup(user) => self.deny.refuses(user.value()),
+            MappedUser::Email(email) => self.deny.refuses(email.as_str()),
+        };
+        if is_denied {
             return Err(MappingError::Denied);
         }
         Ok(Mapped { tenant, user, rule })
     }
 
-    fn user(&self, claims: &Claims) -> Result<(usize, UserLookup), MappingError> {
+    fn user(&self, claims: &Claims) -> Result<(usize, MappedUser), MappingError> {
         for (rule, Rule { field, value }) in self.rules.iter().enumerate() {
             let refused = |why| MappingError::Refused { rule, why };
             match value.render(claims) {
-                Ok(value) => return Ok((rule, UserLookup::new(*field, &value).map_err(refused)?)),
+                Ok(value) => {
+                    let user = match field {
+                        RuleField::Lookup(field) => {
+                            UserLookup::new(*field, &value).map(MappedUser::Lookup)
+                        }
+                        RuleField::Email => Email::of(claims, &value).map(MappedUser::Email),
+                    };
+                    return Ok((rule, user.map_err(refused)?));
+                }
                 Err(Gap::Absent) => {}
                 Err(Gap::Ambiguous) => {
                     return Err(refused("a claim holds the text between two claims"));
@@ -113,9 +157,13 @@ mod tests {
         }
     }
 
+    fn user(field: LookupField, value: &str) -> MappedUser {
+        MappedUser::Lookup(UserLookup::new(field, value).unwrap())
+    }
+
     fn mapping(rules: &[(LookupField, &str)]) -> Mapping {
         let rules = rules.iter().map(|(field, text)| Rule {
-            field: *field,
+            field: RuleField::Lookup(*field),
             value: Template::parse(text).unwrap(),
         });
         Mapping {
@@ -133,16 +181,13 @@ mod tests {
         ]);
         let mapped = rules.map(&claims(json!({"sub": " Ann "}))).unwrap();
         assert_eq!(
-            (mapped.user.field(), mapped.user.value(), mapped.rule),
-            (LookupField::Subject, "auth0|ann", 1)
+            (mapped.user, mapped.rule),
+            (user(LookupField::Subject, "auth0|ann"), 1)
         );
         let mapped = rules
             .map(&claims(json!({"sub": "ann", "qlik": {"id": 42}})))
             .unwrap();
-        assert_eq!(
-            (mapped.user.field(), mapped.user.value()),
-            (LookupField::UserId, "42")
-        );
+        assert_eq!(mapped.user, user(LookupField::UserId, "42"));
         assert_eq!(
             rules.map(&claims(json!({"sub": ["ann"]}))),
             Err(MappingError::NoRule)
@@ -211,7 +256,8 @@ mod tests {
         fn a_mapped_value_is_never_empty_nor_holds_control_characters(sub in any::<String>(), org in any::<String>()) {
             let rules = mapping(&[(LookupField::Subject, "{org|trim}-{sub}"), (LookupField::Subject, "{sub|lower}")]);
             if let Ok(mapped) = rules.map(&claims(json!({"sub": sub, "org": org}))) {
-                let value = mapped.user.value();
+                let MappedUser::Lookup(user) = mapped.user else { unreachable!() };
+                let value = user.value();
                 prop_assert!(!value.is_empty() && value.chars().count() <= 255);
                 prop_assert!(!value.chars().any(char::is_control));
             }

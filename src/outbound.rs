@@ -9,6 +9,8 @@ use reqwest::{Certificate, Client, ClientBuilder, Proxy as ReqwestProxy, Respons
 
 use crate::secret::Secret;
 
+pub use reqwest::Client as HttpClient;
+
 /// A TCP and TLS handshake across continents takes well under a second.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// One try of one call, body included.

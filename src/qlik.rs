@@ -5,7 +5,10 @@
 mod answer;
 pub mod credential;
 pub mod error;
+pub mod management;
+mod oauth_clients;
 pub mod token;
+mod users;
 
 use std::time::Duration;
 
@@ -17,7 +20,9 @@ use crate::secret::Secret;
 
 pub use credential::{AssertionAlgorithm, Credential, Proof};
 pub use error::QlikError;
+pub use management::Management;
 pub use token::{Liveness, QlikClient};
+pub use users::User;
 
 /// Long enough to be unique, short enough for a log line: 132 of SHA-256's bits.
 const TOKEN_ID_CHARS: usize = 22;

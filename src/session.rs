@@ -2,32 +2,52 @@
 //!
 //! Each says *not mine* (the next one is asked), *proven* (stop) or *refused* (stop). The rules
 //! that hold for all of them are here: keys and handles are offered to nobody else, a request with
-//! an `Authorization` header is judged by it alone, and nothing is believed before it is verified.
+//! an `Authorization` header is not judged by its cookies, and nothing is believed before it is
+//! verified.
 
 pub mod api_key;
+pub mod back_end;
+mod checks;
+pub mod client_certificate;
 pub mod ended;
+pub mod handle;
+pub mod introspection;
 mod issuer;
 mod jwks;
 pub mod jwt;
 pub mod key_set;
+mod looks;
+pub mod portal_check;
 mod presented;
+mod proven;
+mod registered;
+pub mod trusted_header;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use aws_lc_rs::digest::{Context, SHA256};
+use http::HeaderName;
 
-use crate::identity::Claims;
 use crate::mapping::Mapping;
 use crate::tenant::ScopeSet;
 
-use api_key::{ApiKeys, BackEnd};
-use ended::Mark;
+use api_key::ApiKeys;
+use client_certificate::ClientCertificates;
+use handle::Handles;
+use introspection::Introspection;
 use jwt::Jwt;
-use key_set::KeySet;
-use presented::{Doubled, is_ours};
+use looks::Looks;
+use portal_check::PortalCheck;
+use presented::{Doubled, Token, is_ours};
+use trusted_header::TrustedHeader;
 
 pub use presented::{Authorization, Presented};
+pub use proven::{Bond, Caller, Person, Validity, Who};
+
+/// How long a logout is remembered of a session whose end nobody tells.
+const UNKNOWN_LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
+/// How far the clock of an issuer that is asked may be ahead of ours.
+const CLOCKS_DIFFER: Duration = Duration::from_secs(30);
 
 /// Why a request has no session. Never carries what was presented.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -38,6 +58,9 @@ pub enum SessionError {
     /// What was presented is not accepted.
     #[error("not accepted: {0}")]
     Invalid(&'static str),
+    /// A handle that is well-formed, and unknown: it never was, or ended long ago.
+    #[error("the handle is unknown")]
+    UnknownHandle,
     /// It was a session, and has ended.
     #[error("the session has ended")]
     Expired,
@@ -57,44 +80,11 @@ pub enum SessionError {
 /// What an authenticator says.
 #[derive(Debug)]
 enum Outcome {
-    /// With what was seen, for the audit line of a credential that nobody takes.
+    /// With what was seen, for the audit line of a credential that nobody takes; empty when there
+    /// was nothing to see.
     NotMine(&'static str),
     Proven(Caller),
     Refused(SessionError),
-}
-
-/// A caller whose credential was verified.
-#[derive(Debug)]
-pub enum Caller {
-    /// A back end, which names the user itself.
-    BackEnd(BackEnd),
-    /// A person's session.
-    Person(Person),
-}
-
-/// A verified session of a person.
-#[derive(Debug)]
-pub struct Person {
-    /// Which table verified it.
-    pub table: usize,
-    /// What is known of the person.
-    pub claims: Claims,
-    /// Whether the browser added the credential by itself (a cookie): then the request needs a
-    /// defence against cross-site forgery.
-    pub ambient: bool,
-    /// What a logout needs to remember to end it.
-    pub mark: Mark,
-    /// How long the verification holds.
-    pub validity: Validity,
-}
-
-/// How long a verified session stays verified.
-#[derive(Clone, Debug)]
-pub struct Validity {
-    /// The session's own end, leeway included.
-    pub until: SystemTime,
-    /// The key set it was verified with, when that can change.
-    pub keys: Option<Arc<KeySet>>,
 }
 
 /// One `[[session]]` table.
@@ -104,6 +94,19 @@ pub struct Table {
     pub name: Arc<str>,
     /// How it verifies.
     pub authenticator: Authenticator,
+    /// How its sessions become users, for the kinds that do not name one.
+    pub users: Option<Users>,
+}
+
+/// How a table's sessions become users.
+#[derive(Clone, Debug)]
+pub struct Users {
+    /// Which user the claims stand for.
+    pub mapping: Mapping,
+    /// The scopes of this table's sessions, when they are not the tenant's default.
+    pub scope: Option<ScopeSet>,
+    /// Whether users with an administrator role are refused.
+    pub refuse_admins: bool,
 }
 
 /// The kinds of session. An enum and not a trait: all are known, and configuration chooses.
@@ -112,39 +115,56 @@ pub enum Authenticator {
     /// `api_key`
     ApiKey(ApiKeys),
     /// `jwt`
-    Jwt {
-        /// How a JWT is verified.
-        jwt: Box<Jwt>,
-        /// Which user its claims stand for.
-        mapping: Mapping,
-        /// The scopes of this table's sessions, when they are not the tenant's default.
-        scope: Option<ScopeSet>,
-    },
+    Jwt(Box<Jwt>),
+    /// `handle`
+    Handle(Handles),
+    /// `introspection`
+    Introspection(Introspection),
+    /// `portal_check`
+    PortalCheck(PortalCheck),
+    /// `trusted_header`
+    TrustedHeader(TrustedHeader),
+    /// `client_certificate`
+    ClientCertificate(ClientCertificates),
 }
 
 /// The chain.
 #[derive(Debug)]
 pub struct Sessions {
     tables: Vec<Table>,
-    cookies: Vec<String>,
+    looks: Looks,
 }
 
 impl Sessions {
     /// The tables in the order in which they are tried.
     pub fn new(tables: Vec<Table>) -> Self {
-        let cookies = tables
-            .iter()
-            .filter_map(|table| match &table.authenticator {
-                Authenticator::Jwt { jwt, .. } => jwt.cookie().map(str::to_owned),
-                Authenticator::ApiKey(_) => None,
-            });
-        let cookies = cookies.collect();
-        Self { tables, cookies }
+        let looks = Looks::of(&tables);
+        Self { tables, looks }
     }
 
-    /// Whether any table accepts a credential that browsers add by themselves.
+    /// Whether any table accepts a credential that browsers or proxies add by themselves.
     pub fn any_ambient(&self) -> bool {
-        !self.cookies.is_empty()
+        self.looks.any_ambient()
+    }
+
+    /// The headers of pages that are forwarded to portals, so that CORS has to allow them.
+    pub fn forwarded_headers(&self) -> impl Iterator<Item = &HeaderName> {
+        self.tables
+            .iter()
+            .flat_map(|table| match &table.authenticator {
+                Authenticator::PortalCheck(check) => check.rules().forward_headers.as_slice(),
+                _ => &[],
+            })
+    }
+
+    /// Where `POST /sessions` registers handles.
+    pub fn handles(&self) -> Option<&Handles> {
+        self.tables
+            .iter()
+            .find_map(|table| match &table.authenticator {
+                Authenticator::Handle(handles) => Some(handles),
+                _ => None,
+            })
     }
 
     /// A table by its place, as [`Person::table`] names it.
@@ -160,61 +180,28 @@ impl Sessions {
     /// A digest of everything in `presented` that the chain looks at: equal digests lead to equal
     /// outcomes. `None` if nothing is presented that could be remembered.
     pub fn digest(&self, presented: &Presented<'_>) -> Option<[u8; 32]> {
-        let mut context = Context::new(&SHA256);
-        let mut add = |part: &str| {
-            context.update(&(part.len() as u64).to_be_bytes());
-            context.update(part.as_bytes());
-        };
-        match presented.authorization {
-            Authorization::Other => return None,
-            // Proving a key costs less than looking it up.
-            Authorization::Bearer(token) if is_ours(token) => return None,
-            Authorization::Bearer(token) => {
-                add("bearer");
-                add(token);
-            }
-            Authorization::Absent => {
-                let looked_at =
-                    |(name, _): &&(&str, &str)| self.cookies.iter().any(|cookie| cookie == name);
-                let mut cookies = presented.cookies.iter().filter(looked_at).peekable();
-                cookies.peek()?;
-                add("cookies");
-                for (name, value) in cookies {
-                    add(name);
-                    add(value);
-                }
-            }
-        }
-        let mut digest = [0; 32];
-        digest.copy_from_slice(context.finish().as_ref());
-        Some(digest)
+        self.looks.digest(presented)
     }
 
-    /// Asks the tables in turn. Calls an issuer at most, never a tenant.
+    /// Asks the tables in turn. Calls an issuer or a portal at most, never a tenant.
     pub async fn authenticate(
         &self,
         presented: &Presented<'_>,
         now: SystemTime,
     ) -> Result<Caller, SessionError> {
-        let mut why = "no session table looks at it";
+        let mut seen = match presented.authorization {
+            Authorization::Absent => None,
+            _ => Some("no session table looks at it"),
+        };
         for (index, table) in self.tables.iter().enumerate() {
             match table.authenticate(index, presented, now).await {
                 Outcome::NotMine("") => {}
-                Outcome::NotMine(seen) => why = seen,
+                Outcome::NotMine(why) => seen = Some(why),
                 Outcome::Proven(caller) => return Ok(caller),
                 Outcome::Refused(error) => return Err(error),
             }
         }
-        let nothing = matches!(presented.authorization, Authorization::Absent)
-            && self
-                .cookies
-                .iter()
-                .all(|name| matches!(presented.cookie(name), Ok(None)));
-        Err(if nothing {
-            SessionError::Missing
-        } else {
-            SessionError::Invalid(why)
-        })
+        Err(seen.map_or(SessionError::Missing, SessionError::Invalid))
     }
 
     /// Whether a remembered verification still holds.
@@ -223,11 +210,12 @@ impl Sessions {
             return false;
         }
         match (
-            &validity.keys,
+            &validity.bond,
             self.tables.get(table).map(|table| &table.authenticator),
         ) {
-            (None, Some(_)) => true,
-            (Some(keys), Some(Authenticator::Jwt { jwt, .. })) => jwt.verifies_with(keys).await,
+            (Bond::None, Some(_)) => true,
+            (Bond::Handle(handle), Some(_)) => handle.touch(),
+            (Bond::Keys(keys), Some(Authenticator::Jwt(jwt))) => jwt.verifies_with(keys).await,
             _ => false,
         }
     }
@@ -240,28 +228,55 @@ impl Table {
         presented: &Presented<'_>,
         now: SystemTime,
     ) -> Outcome {
-        match (&self.authenticator, presented.authorization) {
-            (Authenticator::ApiKey(keys), Authorization::Bearer(token)) => {
-                keys.authenticate(token, now)
+        let token = match self.token(presented) {
+            Ok(token) => token,
+            Err(outcome) => return outcome,
+        };
+        match (&self.authenticator, token) {
+            (Authenticator::ApiKey(keys), Some(token)) => keys.authenticate(token.text, now),
+            (Authenticator::Handle(handles), Some(token)) => handles.authenticate(index, token),
+            // A bearer of ours decides alone.
+            _ if presented.is_ours() => Outcome::NotMine(""),
+            (Authenticator::Jwt(jwt), Some(token)) => jwt.authenticate(index, token, now).await,
+            (Authenticator::Introspection(introspection), Some(token)) => {
+                introspection.authenticate(index, token).await
             }
-            (Authenticator::ApiKey(_), _) => Outcome::NotMine(""),
-            (_, Authorization::Other) => Outcome::NotMine("its scheme is not Bearer"),
-            (Authenticator::Jwt { .. }, Authorization::Bearer(token)) if is_ours(token) => {
-                Outcome::NotMine("")
+            (Authenticator::PortalCheck(check), _) => check.authenticate(index, presented).await,
+            (Authenticator::TrustedHeader(trusted), _) => {
+                trusted.authenticate(index, presented, now)
             }
-            (Authenticator::Jwt { jwt, .. }, Authorization::Bearer(token)) => {
-                jwt.authenticate(index, token, false, now).await
+            (Authenticator::ClientCertificate(clients), _) => {
+                clients.authenticate(presented.certificate)
             }
-            (Authenticator::Jwt { jwt, .. }, Authorization::Absent) => {
-                match jwt.cookie().map(|name| presented.cookie(name)) {
-                    None | Some(Ok(None)) => Outcome::NotMine(""),
-                    Some(Ok(Some(token))) if is_ours(token) => Outcome::NotMine(""),
-                    Some(Ok(Some(token))) => jwt.authenticate(index, token, true, now).await,
-                    Some(Err(Doubled)) => {
-                        Outcome::Refused(SessionError::Invalid("the session cookie is there twice"))
-                    }
-                }
+            (_, None) => match presented.authorization {
+                Authorization::Other => Outcome::NotMine("its scheme is not Bearer"),
+                _ => Outcome::NotMine(""),
+            },
+        }
+    }
+
+    /// The token that this table judges, if it judges one and there is one.
+    fn token<'a>(&self, presented: &Presented<'a>) -> Result<Option<Token<'a>>, Outcome> {
+        let cookie = match &self.authenticator {
+            Authenticator::ApiKey(_) => None,
+            Authenticator::Jwt(jwt) => jwt.cookie(),
+            Authenticator::Handle(handles) => handles.cookie(),
+            Authenticator::Introspection(introspection) => introspection.cookie(),
+            _ => return Ok(None),
+        };
+        let token = presented.token(cookie).map_err(|Doubled| {
+            Outcome::Refused(SessionError::Invalid("the session cookie is there twice"))
+        })?;
+        let takes_ours = matches!(
+            self.authenticator,
+            Authenticator::ApiKey(_) | Authenticator::Handle(_)
+        );
+        match token {
+            // In a cookie, too: it would be sent to somebody else.
+            Some(token) if is_ours(token.text) && !takes_ours => {
+                Err(Outcome::NotMine("it is a key or a handle of the broker's"))
             }
+            token => Ok(token),
         }
     }
 }

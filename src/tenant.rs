@@ -3,7 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::mapping::UserLookup;
+use arc_swap::ArcSwap;
+
+use crate::mapping::{ProfileRules, UserLookup};
 
 /// The operator's name of a tenant: `[a-z0-9_-]+`, the key of its table in the configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -121,14 +123,17 @@ pub struct Tenant {
     pub optional_scopes: Vec<ScopeSet>,
     /// The pages that may use this tenant's tokens.
     pub allowed_origins: Vec<Origin>,
+    /// Those that its OAuth client allows, where they count as well.
+    pub client_origins: ArcSwap<Vec<Origin>>,
+    /// What is told of a user that the tenant does not know yet. Off when absent.
+    pub provision: Option<ProfileRules>,
 }
 
 impl Tenant {
     /// Whether a page of this origin may use this tenant. Compared byte for byte.
     pub fn allows_origin(&self, origin: &str) -> bool {
-        self.allowed_origins
-            .iter()
-            .any(|allowed| allowed.as_str() == origin)
+        let lists = |origins: &[Origin]| origins.iter().any(|one| one.as_str() == origin);
+        lists(&self.allowed_origins) || lists(&self.client_origins.load())
     }
 
     /// All the scope sets that can be asked for, the default one first.

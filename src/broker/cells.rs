@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_lc_rs::digest::{Context, SHA256};
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 
 use super::error::MintError;
 use super::issued::UserToken;
+use crate::digest;
 use crate::expiring::ExpiringCell;
 use crate::mapping::UserLookup;
 use crate::tenant::{Grant, ScopeSet, Tenant};
@@ -43,15 +43,7 @@ impl UserKey {
             user.value(),
             scopes.as_str(),
         ];
-        let mut context = Context::new(&SHA256);
-        for part in parts {
-            // The length first: no value can pretend to be a value and its neighbour.
-            context.update(&(part.len() as u64).to_be_bytes());
-            context.update(part.as_bytes());
-        }
-        let mut key = [0; 32];
-        key.copy_from_slice(context.finish().as_ref());
-        Self(key)
+        Self(digest::of("token", parts))
     }
 }
 
@@ -163,6 +155,8 @@ mod tests {
             scopes: scopes.clone(),
             optional_scopes: Vec::new(),
             allowed_origins: Vec::new(),
+            client_origins: arc_swap::ArcSwap::default(),
+            provision: None,
         };
         UserKey::new(&tenant, &UserLookup::new(field, value).unwrap(), &scopes)
     }

@@ -9,8 +9,11 @@ use super::error::MintError;
 use super::issued::UserToken;
 use super::pause::TenantPause;
 use super::seat::Seat;
+use super::service::Service;
+use crate::directory::{Directory, Standing};
 use crate::expiring::{Lease, Margins};
-use crate::qlik::{AccessToken, QlikClient};
+use crate::mapping::{Profile, UserLookup};
+use crate::qlik::{AccessToken, QlikClient, QlikError};
 use crate::telemetry::audit::Audit;
 use crate::telemetry::metrics::Issuing;
 use crate::tenant::{Grant, TenantId};
@@ -18,6 +21,9 @@ use crate::tenant::{Grant, TenantId};
 #[derive(Debug)]
 pub(super) struct Desk {
     pub client: QlikClient,
+    /// Who the tenant's users are, where a management client can tell.
+    pub directory: Option<Arc<Directory>>,
+    pub service: Option<Service>,
     pub pause: TenantPause,
     pub issuing: Issuing,
     pub cells: Arc<Cells>,
@@ -34,9 +40,13 @@ impl Desk {
     ) -> impl Future<Output = Result<Lease<UserToken>, MintError>> + Send + 'static + use<> {
         let (desk, cell) = (Arc::clone(self), Arc::clone(cell));
         let (grant, key) = (seat.grant().clone(), seat.key);
+        let (profile, groups) = (seat.profile.clone(), seat.groups);
         async move {
-            let renews = cell.live().is_some();
-            let minted = desk.ask(&grant, deadline).await;
+            let held = cell.live();
+            let renews = held.is_some();
+            let knows_groups = held.is_some_and(|held| held.value().groups == groups);
+            let profile = profile.filter(|_| !knows_groups);
+            let minted = desk.ask(&grant, profile.as_ref(), deadline).await;
             if renews {
                 desk.issuing.refreshed(minted.is_ok());
             }
@@ -45,22 +55,40 @@ impl Desk {
             )?;
             desk.cells.promote(key, &cell);
             let life = access.life;
-            let token = Arc::new(UserToken::received(access));
+            let token = Arc::new(UserToken::received(access, groups));
             Ok(Lease::new(token, life, desk.margins, jitter()))
         }
     }
 
-    async fn ask(&self, grant: &Grant, deadline: Instant) -> Result<AccessToken, MintError> {
+    async fn ask(
+        &self,
+        grant: &Grant,
+        profile: Option<&Arc<Profile>>,
+        deadline: Instant,
+    ) -> Result<AccessToken, MintError> {
         if let Err((error, left)) = self.pause.wait(deadline).await {
             return Err(MintError {
                 error,
                 tenant_pause: Some(left),
             });
         }
+        let prepared = match (&self.directory, profile) {
+            (Some(directory), Some(profile)) => {
+                directory.prepare(&grant.user, profile, deadline).await
+            }
+            _ => Ok(()),
+        };
+        prepared.map_err(|error| MintError {
+            error,
+            tenant_pause: None,
+        })?;
         let asking = self
             .client
             .impersonate(&grant.user, &grant.scopes, deadline);
-        let minted = asking.await;
+        let minted = match asking.await {
+            Err(error) => Err(self.explain(error, &grant.user, deadline).await),
+            minted => minted,
+        };
         // One user is one user, whatever the scopes.
         let user = UserKey::new(&grant.tenant, &grant.user, &grant.tenant.scopes);
         self.pause.note(user, minted.as_ref().err());
@@ -68,6 +96,35 @@ impl Desk {
             error,
             tenant_pause: None,
         })
+    }
+
+    /// The statuses and codes of a refusal are hardly documented: who is meant, the user or our
+    /// client, is asked of the management client, where there is one.
+    async fn explain(&self, error: QlikError, user: &UserLookup, deadline: Instant) -> QlikError {
+        let Some(directory) = &self.directory else {
+            return error;
+        };
+        let status = match &error {
+            QlikError::UserUnknown => 400,
+            QlikError::UserDisabled => 403,
+            QlikError::ClientRefused {
+                certain: false,
+                status,
+                ..
+            } => *status,
+            _ => return error,
+        };
+        match (directory.standing(user, deadline).await, status) {
+            (Standing::NotKnown, _) => error,
+            (Standing::Absent, _) => QlikError::UserUnknown,
+            (Standing::Inactive, _) => QlikError::UserDisabled,
+            (Standing::Active, 403) => QlikError::UserTokenLimit,
+            (Standing::Active, status) => QlikError::ClientRefused {
+                status,
+                code: None,
+                certain: false,
+            },
+        }
     }
 
     pub async fn revoke(&self, token: &UserToken, audit: &Audit, tenant: &TenantId, user: &str) {

@@ -14,6 +14,8 @@ use crate::qlik::AccessToken;
 pub struct UserToken {
     /// What the tenant gave.
     pub access: AccessToken,
+    /// The digest of the groups that the user was put into before.
+    pub(super) groups: Option<[u8; 32]>,
     /// When it ends, as the API writes times: RFC 3339 with milliseconds.
     pub expires_at_text: String,
     expires_wall: SystemTime,
@@ -22,12 +24,13 @@ pub struct UserToken {
 
 impl UserToken {
     /// A token that was received just now.
-    pub(super) fn received(access: AccessToken) -> Self {
+    pub(super) fn received(access: AccessToken, groups: Option<[u8; 32]>) -> Self {
         let life = access.life;
         let expires_wall = clock::now() + life;
         let text = jiff::Timestamp::try_from(expires_wall).map(|time| format!("{time:.3}"));
         Self {
             access,
+            groups,
             expires_at_text: text.unwrap_or_default(),
             expires_wall,
             expires_at: Instant::now() + life,

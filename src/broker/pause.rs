@@ -103,6 +103,8 @@ mod tests {
             scopes: scopes.clone(),
             optional_scopes: Vec::new(),
             allowed_origins: Vec::new(),
+            client_origins: arc_swap::ArcSwap::default(),
+            provision: None,
         };
         UserKey::new(
             &tenant,

@@ -2,13 +2,16 @@
 //! with it needs no look-up on a hit.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::time::Instant;
 
 use super::cells::{Cells, Ended, UserCell, UserKey};
+use super::issued::UserToken;
+use crate::digest;
+use crate::mapping::Profile;
 use crate::tenant::Grant;
 
 /// A seat that is used looks its cell up this often, so that the map sees who is active.
@@ -18,6 +21,10 @@ const TOUCH_EVERY: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct Seat {
     grant: Grant,
+    pub(super) profile: Option<Arc<Profile>>,
+    /// The digest of the groups that the session names, and whether a token of theirs was seen.
+    pub(super) groups: Option<[u8; 32]>,
+    groups_seen: AtomicBool,
     pub(super) key: UserKey,
     cell: ArcSwap<UserCell>,
     /// The number of logouts when the cell was last looked up.
@@ -30,6 +37,23 @@ impl Seat {
     /// Whom the token is for.
     pub fn grant(&self) -> &Grant {
         &self.grant
+    }
+
+    /// What is told of the user if the tenant creates it.
+    pub fn profile(&self) -> Option<&Arc<Profile>> {
+        self.profile.as_ref()
+    }
+
+    /// Whether a token may be handed out here: one that was minted after the user was put into the
+    /// groups of this session. Looked at until there was one, so that two sessions that disagree do
+    /// not take turns.
+    pub(super) fn takes(&self, token: &UserToken) -> bool {
+        if self.groups.is_none() || self.groups_seen.load(Ordering::Acquire) {
+            return true;
+        }
+        let is_theirs = token.groups == self.groups;
+        self.groups_seen.fetch_or(is_theirs, Ordering::AcqRel);
+        is_theirs
     }
 }
 
@@ -50,12 +74,17 @@ impl Seats {
         }
     }
 
-    pub fn seat(&self, grant: Grant) -> Seat {
+    pub fn seat(&self, grant: Grant, profile: Option<Arc<Profile>>) -> Seat {
         let logouts = self.logouts.load(Ordering::Acquire);
         let key = UserKey::of(&grant);
         let cell = ArcSwap::new(self.cells.find_or_add(key));
+        let named = profile.as_ref().and_then(|profile| profile.groups.as_ref());
+        let groups = named.map(|names| digest::of("groups", names.iter().map(String::as_str)));
         Seat {
             grant,
+            profile,
+            groups,
+            groups_seen: AtomicBool::new(false),
             key,
             cell,
             logouts_seen: logouts.into(),

@@ -5,7 +5,7 @@ use serde_json::json;
 use tokio::time::{Duration, Instant};
 
 use super::ConfigFiles;
-use crate::app::qlik_client;
+use crate::app::Clients;
 use crate::config::{self, Config, SessionKind, Sources, TenantConfig};
 use crate::mapping::{LookupField, UserLookup};
 use crate::outbound;
@@ -153,7 +153,7 @@ async fn live(config: &Config, subject: Option<&str>) -> Vec<Finding> {
         findings.extend(check_tenant(tenant, config, subject).await);
     }
     for table in &config.sessions {
-        if let SessionKind::Jwt { rules, .. } = &table.kind {
+        if let SessionKind::Jwt(rules) = &table.kind {
             let made = outbound::client(&config.proxy, None)
                 .ok()
                 .and_then(|http| Jwt::new(rules.clone(), http).ok());
@@ -188,7 +188,7 @@ async fn check_tenant(
     subject: Option<&str>,
 ) -> Vec<Finding> {
     let place = format!("tenants.{}", tenant.tenant.id);
-    let client = match qlik_client(tenant, &config.proxy) {
+    let client = match Clients::of(tenant, &config.proxy).and_then(|made| made.issuing()) {
         Ok(client) => client,
         Err(error) => {
             return vec![Finding::new(

@@ -40,7 +40,7 @@ pub(super) fn run(options: &Options) -> anyhow::Result<()> {
         let config = load(&simulator.url())?;
         let _logs = telemetry::start(config.log.level, config.log.format)?;
         report_panics();
-        let running = Running::on(public, ops, config)?;
+        let running = Running::on(public, ops, config).await?;
         print(&running, &simulator.url());
         let limit = Duration::from_secs(options.seconds.unwrap_or(u64::MAX >> 32));
         let stop = async move { tokio::time::timeout(limit, stop).await.unwrap_or_default() };

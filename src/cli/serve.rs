@@ -10,9 +10,10 @@ use axum_server::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::ConfigFiles;
-use crate::app::App;
+use crate::app::{App, origins};
 use crate::config::{Config, Problem};
-use crate::{http, ops, telemetry};
+use crate::http::Tls;
+use crate::{http, ops, telemetry, watch};
 
 /// Histograms are folded this often, so that they do not grow between two scrapes.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
@@ -24,7 +25,7 @@ pub(super) fn run(files: &ConfigFiles) -> anyhow::Result<()> {
     report_panics();
     super::runtime()?.block_on(async {
         let stop = stop_signal()?;
-        let running = Running::start(config)?;
+        let running = Running::start(config).await?;
         tracing::info!(public = %running.public, ops = %running.ops, "listening");
         running.until(stop).await
     })
@@ -65,14 +66,14 @@ pub(super) struct Running {
 
 impl Running {
     /// Binds both listeners before anything is served, so that a port in use is found at once.
-    pub fn start(config: Config) -> anyhow::Result<Self> {
+    pub async fn start(config: Config) -> anyhow::Result<Self> {
         let public = bind(config.server.listen, "server.listen")?;
         let ops = bind(config.ops.listen, "ops.listen")?;
-        Self::on(public, ops, config)
+        Self::on(public, ops, config).await
     }
 
     /// Serves on these listeners, whatever the configuration says about addresses.
-    pub fn on(public: TcpListener, ops: TcpListener, config: Config) -> anyhow::Result<Self> {
+    pub async fn on(public: TcpListener, ops: TcpListener, config: Config) -> anyhow::Result<Self> {
         for Problem {
             path,
             message,
@@ -83,7 +84,10 @@ impl Running {
             tracing::warn!(path, remedy, "{message}");
         }
         let addresses = (public.local_addr()?, ops.local_addr()?);
+        let tls = config.server.tls.clone().map(Tls::open).transpose();
+        let tls = tls.map_err(|error| anyhow::anyhow!("{error}"))?;
         let app = App::build(config)?;
+        origins::follow(&app, origins::EVERY).await;
         let handles = [Handle::new(), Handle::new()];
         let servers = [
             tokio::spawn(http::serve(
@@ -91,14 +95,19 @@ impl Running {
                 http::router(&app),
                 handles[0].clone(),
                 http::HEAD_TIMEOUT,
+                tls.as_ref().map(Tls::acceptor),
             )),
             tokio::spawn(http::serve(
                 ops,
                 ops::router(&app),
                 handles[1].clone(),
                 http::HEAD_TIMEOUT,
+                None,
             )),
         ];
+        if let Some(tls) = tls {
+            tokio::spawn(tls.renew(watch::EVERY));
+        }
         if let Some(metrics) = app.metrics.clone() {
             tokio::spawn(async move {
                 loop {

@@ -5,7 +5,7 @@ use clap::Args;
 use tokio::time::{Duration, Instant};
 
 use super::ConfigFiles;
-use crate::app::qlik_client;
+use crate::app::Clients;
 use crate::config::{Config, TenantConfig};
 use crate::mapping::{DenyList, LookupField, UserLookup};
 use crate::tenant::{ScopeSet, TenantId};
@@ -26,7 +26,7 @@ pub(super) struct Options {
     scope: Option<String>,
 }
 
-/// The user, by exactly one of the two fields a tenant knows.
+/// The user, by exactly one of the two fields a tenant knows, or nobody.
 #[derive(Args)]
 #[group(required = true, multiple = false)]
 pub(super) struct UserOptions {
@@ -36,6 +36,9 @@ pub(super) struct UserOptions {
     /// The user's Qlik id
     #[arg(long)]
     user_id: Option<String>,
+    /// No user: a token of the tenant's service client itself
+    #[arg(long, conflicts_with = "scope")]
+    service: bool,
 }
 
 impl UserOptions {
@@ -43,11 +46,11 @@ impl UserOptions {
         let (field, value) = match (&self.subject, &self.user_id) {
             (Some(subject), _) => (LookupField::Subject, subject),
             (None, Some(id)) => (LookupField::UserId, id),
-            (None, None) => bail!("name a user: --subject or --user-id"),
+            (None, None) => bail!("name a user with --subject or --user-id, or use --service"),
         };
         let user = UserLookup::new(field, value).map_err(|why| anyhow!("{why}"))?;
         ensure!(
-            !DenyList::default().refuses(&user),
+            !DenyList::default().refuses(user.value()),
             "this user is never impersonated"
         );
         Ok(user)
@@ -57,25 +60,27 @@ impl UserOptions {
 pub(super) fn run(options: &Options) -> anyhow::Result<()> {
     let config = options.files.load()?;
     let tenant = find_tenant(&config, options.tenant.as_deref())?;
-    let user = options.user.lookup()?;
-    let scopes = match &options.scope {
-        None => tenant.tenant.scopes.clone(),
-        Some(text) => {
-            let wanted = ScopeSet::parse(text).map_err(|why| anyhow!("--scope: {why}"))?;
-            tenant
-                .tenant
-                .scope_set(&wanted)
-                .context("--scope: the tenant's configuration does not offer this set")?
-                .clone()
-        }
+    let clients = Clients::of(tenant, &config.proxy)?;
+    let runtime = super::runtime()?;
+    let token = if options.user.service {
+        let (client, scopes) = clients
+            .service()?
+            .context("the tenant has no `service` client")?;
+        runtime.block_on(async {
+            client
+                .client_credentials(&scopes, Instant::now() + PATIENCE)
+                .await
+        })?
+    } else {
+        let user = options.user.lookup()?;
+        let scopes = scopes(tenant, options.scope.as_deref())?;
+        let client = clients.issuing()?;
+        runtime.block_on(async {
+            client
+                .impersonate(&user, &scopes, Instant::now() + PATIENCE)
+                .await
+        })?
     };
-    let client = qlik_client(tenant, &config.proxy)?;
-    let minting = async {
-        client
-            .impersonate(&user, &scopes, Instant::now() + PATIENCE)
-            .await
-    };
-    let token = super::runtime()?.block_on(minting)?;
     println!("{}", token.secret.expose());
     eprintln!(
         "scope {}, valid for {} s, token_id {}",
@@ -84,6 +89,15 @@ pub(super) fn run(options: &Options) -> anyhow::Result<()> {
         token.id
     );
     Ok(())
+}
+
+fn scopes(tenant: &TenantConfig, named: Option<&str>) -> anyhow::Result<ScopeSet> {
+    let Some(named) = named else {
+        return Ok(tenant.tenant.scopes.clone());
+    };
+    let wanted = ScopeSet::parse(named).map_err(|why| anyhow!("--scope: {why}"))?;
+    let offered = tenant.tenant.scope_set(&wanted).cloned();
+    offered.context("--scope: the tenant's configuration does not offer this set")
 }
 
 fn find_tenant<'a>(config: &'a Config, name: Option<&str>) -> anyhow::Result<&'a TenantConfig> {

@@ -15,9 +15,11 @@ use serde::Deserialize;
 
 use crate::secret::{Secret as SecretText, SecretSource};
 
-pub use server::{Audit, Cache, Format, Level, Log, Ops, Server, Upstream};
+pub use server::{Audit, Cache, Format, Level, Log, Ops, Server, Tls, Upstream};
 pub use session::{
-    Algorithm, Allow, ApiKeyEntry, ApiKeySession, Field, JwtSession, Mapping, Rule, Session,
+    Algorithm, Allow, ApiKeyEntry, ApiKeySession, ClientCertificateSession, Field, HandleSession,
+    IntrospectionSession, JwtSession, Mapping, PortalCheckSession, Rule, Session,
+    TrustedHeaderSession,
 };
 pub use tenant::{AssertionAlgorithm, PrivateKey, Tenant};
 

@@ -1,12 +1,17 @@
 //! From text to meaning: typed values, and what they must be to each other. Finds all faults.
 
 mod api_key;
+mod back_end;
 mod jwt;
+mod kinds;
+mod known;
 pub mod later;
+mod other_clients;
 mod server;
 mod session;
 mod tenant;
 mod text;
+mod users;
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -60,7 +65,9 @@ fn read(tables: &Tables<'_>, report: &mut Report) -> Option<Config> {
     if let (Some(server), Some(ops)) = (&server, &ops) {
         server::listeners(report, server, ops);
     }
-    let (known, tenants) = tenant::all(report, tables);
+    let (mut known, tenants) = tenant::all(report, tables);
+    known.handles = tables.has_handles();
+    known.client_ca = tables.has_client_ca();
     let sessions = session::all(report, tables, &known);
     Some(Config {
         server: server?,
@@ -90,6 +97,15 @@ impl Tables<'_> {
     fn one<T: DeserializeOwned>(&self, report: &mut Report, name: &str) -> Option<T> {
         let empty = Value::Object(serde_json::Map::new());
         self.parse(report, name, self.value.get(name).unwrap_or(&empty))
+    }
+
+    fn has_handles(&self) -> bool {
+        let mut tables = self.value["session"].as_array().into_iter().flatten();
+        tables.any(|table| table["type"] == "handle")
+    }
+
+    fn has_client_ca(&self) -> bool {
+        !self.value["server"]["tls"]["client_ca"].is_null()
     }
 
     /// The `[[session]]` tables with their paths.

@@ -54,10 +54,14 @@ impl<E: Pause + Clone> Flight<E> {
     }
 
     pub fn paused(&self) -> Option<CellError<E>> {
+        let (_, until) = self.failure.as_ref()?;
+        (*until > Instant::now()).then(|| self.last_failure())?
+    }
+
+    /// How the last load failed, if it did, whether or not its pause is over.
+    pub fn last_failure(&self) -> Option<CellError<E>> {
         let (error, until) = self.failure.as_ref()?;
-        let left = until
-            .checked_duration_since(Instant::now())
-            .filter(|left| !left.is_zero())?;
+        let left = until.saturating_duration_since(Instant::now());
         Some(Self::describe(error.clone(), left))
     }
 

@@ -55,6 +55,12 @@ impl<T> Lease<T> {
         }
     }
 
+    /// A lease of `life` that is not refreshed ahead. With no life at all the value is for those who
+    /// wait for it now, and for nobody after them.
+    pub fn fixed(value: Arc<T>, life: Duration) -> Self {
+        Self::renewed_every(value, life, life)
+    }
+
     /// A lease that is refreshed `every` so often, and lives on for `life` while that fails.
     pub fn renewed_every(value: Arc<T>, every: Duration, life: Duration) -> Self {
         let now = Instant::now();
@@ -72,6 +78,10 @@ impl<T> Lease<T> {
     /// The value, whatever its age.
     pub fn value(&self) -> &Arc<T> {
         &self.value
+    }
+
+    pub(super) fn is_momentary(&self) -> bool {
+        self.expires_at == self.obtained_at
     }
 
     pub(super) fn is_live(&self, now: Instant) -> bool {

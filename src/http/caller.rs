@@ -12,10 +12,10 @@ use super::cors::{self, PageOrigin};
 use super::frame::Exchange;
 use super::presented::presented;
 use super::problem::{Code, Problem};
-use crate::admission::{Admission, AdmissionError, Admitted};
+use crate::admission::{Admission, AdmissionError, Admitted, Place};
 use crate::app::App;
 use crate::broker::{Source, UserToken};
-use crate::session::api_key::{BackEnd, Permission};
+use crate::session::back_end::{BackEnd, Permission};
 use crate::session::{Presented, SessionError};
 use crate::telemetry::audit::Decision;
 use crate::tenant::Tenant;
@@ -23,8 +23,10 @@ use crate::tenant::Tenant;
 /// What becomes known of a request on its way, for the audit line.
 #[derive(Debug, Default)]
 pub(super) struct Facts {
-    back_end: Option<BackEnd>,
+    back_end: Option<Arc<BackEnd>>,
     person: Option<Arc<Admission>>,
+    /// The person's user, once it is known.
+    pub place: Option<Arc<Place>>,
     /// The tenant and the user that a back end named, or whose session it ended.
     pub named: Option<(Arc<Tenant>, String)>,
     pub issued: Option<(Arc<UserToken>, Source)>,
@@ -34,9 +36,13 @@ impl Facts {
     /// Writes the audit line.
     pub fn audit(&self, app: &App, exchange: &Exchange, action: &str, problem: Option<&Problem>) {
         let person = self.person.as_ref();
+        let place = self.place.as_ref();
         let (tenant, user) = match (&self.named, person) {
             (Some((tenant, user)), _) => (tenant.id.as_str(), user.as_str()),
-            (None, Some(person)) => (person.seat().grant().tenant.id.as_str(), person.user_hash()),
+            (None, Some(person)) => (
+                person.tenant().id.as_str(),
+                place.map_or("", |place| place.user_hash.as_str()),
+            ),
             (None, None) => ("", ""),
         };
         let issued = self.issued.as_ref();
@@ -48,7 +54,7 @@ impl Facts {
             key: self
                 .back_end
                 .as_ref()
-                .map_or("", |back_end| back_end.key.id.as_str()),
+                .map_or("", |back_end| back_end.id.as_str()),
             user,
             token_id: issued.map_or("", |(token, _)| token.access.id.as_str()),
             outcome: problem.map_or("ok", |problem| problem.code.as_str()),
@@ -105,23 +111,25 @@ pub(super) async fn admit(
     if matches!(exchange.origin, PageOrigin::Unlisted) {
         return Err(cors::refused().into());
     }
-    let admitted = prove(app, exchange, &presented(headers)?).await?;
+    let admitted = prove(app, exchange, &presented(exchange, headers)?).await?;
     match &admitted {
         Admitted::BackEnd(back_end) => {
-            facts.back_end = Some(back_end.clone());
+            facts.back_end = Some(Arc::clone(back_end));
             // Keys do not belong in pages, listed or not.
             if !matches!(exchange.origin, PageOrigin::None) {
                 return Err(Problem::new(
                     Code::OriginNotAllowed,
-                    "API keys are for back ends; a page must not hold one.",
+                    "Keys and certificates are for back ends; a page must not hold one.",
                 )
                 .into());
             }
+            check_forgery(exchange, headers, back_end.ambient)?;
         }
         Admitted::Person(admission) => {
             facts.person = Some(Arc::clone(admission));
-            check_origin(exchange, &admission.seat().grant().tenant)?;
-            check_forgery(exchange, headers, admission)?;
+            facts.place = admission.place_now();
+            check_origin(exchange, admission.tenant())?;
+            check_forgery(exchange, headers, admission.is_ambient())?;
         }
     }
     Ok(admitted)
@@ -133,7 +141,7 @@ pub(super) async fn prove(
     exchange: &Exchange,
     presented: &Presented<'_>,
 ) -> Result<Admitted, AdmissionError> {
-    if presented.is_ours() {
+    if presented.is_key() {
         return app.admissions.admit(presented).await;
     }
     let remembered = app.admissions.remembered(presented).await;
@@ -154,15 +162,15 @@ pub(super) async fn prove(
 fn check_forgery(
     exchange: &Exchange,
     headers: &HeaderMap,
-    admission: &Arc<Admission>,
+    is_ambient: bool,
 ) -> Result<(), Problem> {
-    if !admission.is_ambient() {
+    if !is_ambient {
         return Ok(());
     }
     if !headers.contains_key("x-broker-request") {
         return Err(Problem::new(
             Code::CsrfRejected,
-            "A session in a cookie needs the header X-Broker-Request.",
+            "A session that the browser or a proxy adds needs the header X-Broker-Request.",
         ));
     }
     let cross_site = headers
@@ -188,7 +196,7 @@ fn check_origin(exchange: &Exchange, tenant: &Tenant) -> Result<(), Problem> {
 
 /// Whether a key may make this call.
 pub(super) fn check_permission(back_end: &BackEnd, needed: Permission) -> Result<(), Problem> {
-    if back_end.key.allow.contains(&needed) {
+    if back_end.allow.contains(&needed) {
         return Ok(());
     }
     Err(Problem::new(

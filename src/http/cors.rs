@@ -13,8 +13,7 @@ use axum::response::{IntoResponse, Response};
 use super::problem::{Code, Problem};
 use crate::app::App;
 
-const ALLOWED_HEADERS: HeaderValue =
-    HeaderValue::from_static("authorization, content-type, accept, x-broker-request, x-request-id");
+const ALLOWED_HEADERS: &str = "authorization, content-type, accept, x-broker-request, x-request-id";
 const EXPOSED_HEADERS: HeaderValue =
     HeaderValue::from_static("Retry-After, X-Request-Id, Server-Timing");
 
@@ -89,8 +88,18 @@ pub(super) async fn preflight(State(app): State<Arc<App>>, request: Request) -> 
             ACCESS_CONTROL_ALLOW_METHODS,
             HeaderValue::from_static("POST"),
         ),
-        (ACCESS_CONTROL_ALLOW_HEADERS, ALLOWED_HEADERS),
+        (ACCESS_CONTROL_ALLOW_HEADERS, allowed_headers(&app)),
         (ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600")),
     ];
     (StatusCode::NO_CONTENT, headers).into_response()
+}
+
+/// With those that a portal is asked with.
+fn allowed_headers(app: &App) -> HeaderValue {
+    let mut names = ALLOWED_HEADERS.to_owned();
+    for name in app.admissions.sessions().forwarded_headers() {
+        names.push_str(", ");
+        names.push_str(name.as_str());
+    }
+    HeaderValue::from_str(&names).unwrap_or(HeaderValue::from_static(ALLOWED_HEADERS))
 }

@@ -9,8 +9,8 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::{ConnectInfo, MatchedPath, Request, State};
 use axum::http::header::{
-    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_SECURITY_POLICY, REFERRER_POLICY, VARY,
-    X_CONTENT_TYPE_OPTIONS,
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_SECURITY_POLICY, REFERRER_POLICY,
+    STRICT_TRANSPORT_SECURITY, VARY, X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
@@ -23,6 +23,7 @@ use uuid::Uuid;
 use super::MAX_HEAD_BYTES;
 use super::cors::PageOrigin;
 use super::problem::{Code, Problem};
+use super::tls::ClientNames;
 use crate::app::App;
 use crate::telemetry::metrics::Requests;
 
@@ -30,11 +31,15 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// The rooms behind keep the deadline themselves and answer better than this layer can.
 const DEADLINE_GRACE: Duration = Duration::from_millis(500);
+/// A year (RFC 6797, 6.1). Whether subdomains are served over TLS is not ours to say.
+const HSTS: HeaderValue = HeaderValue::from_static("max-age=31536000");
 const OVERLOADED_RETRY: Duration = Duration::from_secs(1);
 
 /// The labels of metrics; the last one stands for all other paths.
-const ROUTES: [&str; 5] = [
+const ROUTES: [&str; 7] = [
     "/session-token",
+    "/sessions",
+    "/service-token",
     "/logout",
     "/healthz",
     "/problems/{code}",
@@ -53,6 +58,10 @@ pub(super) struct Exchange {
     pub request_id: HeaderValue,
     pub deadline: Instant,
     pub origin: PageOrigin,
+    /// The socket's peer.
+    pub peer: IpAddr,
+    /// The names in its certificate, when it proved one.
+    pub names: ClientNames,
     /// The client's address; that of the last untrusted hop where proxies are trusted.
     pub client: IpAddr,
 }
@@ -85,11 +94,14 @@ pub(super) fn around(routes: Router, app: &Arc<App>) -> Router {
 async fn frame(State(state): State<Frame>, mut request: Request, next: Next) -> Response {
     let app = &state.app;
     let started = Instant::now();
+    let peer = peer(&request);
     let exchange = Exchange {
         request_id: request_id(request.headers()),
         deadline: started + app.request_timeout(),
         origin: PageOrigin::of(app, request.headers()),
-        client: client_address(&request, &app.server.trusted_proxies),
+        peer,
+        names: request.extensions_mut().remove().unwrap_or_default(),
+        client: client_address(peer, request.headers(), &app.server.trusted_proxies),
     };
     let requests = requests_of(&state.requests, &request);
     request.extensions_mut().insert(exchange.clone());
@@ -183,6 +195,9 @@ fn finish(app: &App, exchange: &Exchange, problem: Option<&Problem>, response: &
         CONTENT_SECURITY_POLICY,
         HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"),
     );
+    if app.server.tls.is_some() {
+        headers.insert(STRICT_TRANSPORT_SECURITY, HSTS);
+    }
     headers.insert(REQUEST_ID, exchange.request_id.clone());
 }
 
@@ -215,19 +230,22 @@ fn requests_of<'a>(all: &'a [Requests], request: &Request) -> &'a Requests {
     found.unwrap_or(&all[all.len() - 1])
 }
 
+/// Canonical: an IPv4 peer of an IPv6 socket is the IPv4 address.
+fn peer(request: &Request) -> IpAddr {
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
+    peer.map_or(IpAddr::from([0, 0, 0, 0]), |info| {
+        info.0.ip().to_canonical()
+    })
+}
+
 /// `X-Forwarded-For` is read from right to left for as long as the hop that wrote it is trusted.
-fn client_address(request: &Request, trusted: &[IpNet]) -> IpAddr {
-    let peer = request
-        .extensions()
-        .get::<ConnectInfo<SocketAddr>>()
-        .map(|info| info.0.ip().to_canonical());
-    let mut address = peer.unwrap_or(IpAddr::from([0, 0, 0, 0]));
+fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
+    let mut address = peer;
     if trusted.is_empty() {
         return address;
     }
     let is_trusted = |address: &IpAddr| trusted.iter().any(|network| network.contains(address));
-    let headers = request
-        .headers()
+    let headers = headers
         .get_all(FORWARDED_FOR)
         .iter()
         .filter_map(|value| value.to_str().ok());
@@ -278,6 +296,7 @@ mod tests {
             around(routes, &app),
             handle,
             Duration::from_secs(5),
+            None,
         ));
         format!("http://{address}")
     }

@@ -7,16 +7,18 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
+use tokio::time::timeout_at;
+use tracing::Instrument;
 
 use super::body;
 use super::caller::{Facts, NotAdmitted, admit, check_permission, prove};
 use super::frame::Exchange;
+use super::named::{Lookup, named_tenant, named_user};
 use super::problem::{Code, Problem};
-use super::token::{Lookup, named_tenant, named_user};
-use crate::admission::{AdmissionError, Admitted};
+use crate::admission::{Admission, AdmissionError, Admitted};
 use crate::app::App;
-use crate::session::api_key::{BackEnd, Permission};
-use crate::session::{Authorization, Presented, SessionError};
+use crate::session::back_end::{BackEnd, Permission};
+use crate::session::{Presented, SessionError};
 
 const ACTION: &str = "POST /logout";
 
@@ -49,10 +51,8 @@ async fn answer(
     let (head, body) = request.into_parts();
     body::check_length(&head.headers)?;
     let admitted = match admit(app, exchange, &head.headers, facts).await {
-        // Its signature was good: only its time is over.
-        Err(NotAdmitted::Unproven(AdmissionError::Session(SessionError::Expired))) => {
-            return Ok(());
-        }
+        // It was good, or may have been: only its time is over.
+        Err(NotAdmitted::Unproven(error)) if is_over(&error) => return Ok(()),
         admitted => admitted?,
     };
     let body = body::read(body, exchange.deadline).await?;
@@ -65,9 +65,8 @@ async fn answer(
                     "A session can only end itself; send no body.",
                 ));
             }
-            exchange
-                .span()
-                .in_scope(|| app.admissions.log_out(&admission));
+            end(app, exchange, &admission).await;
+            facts.place = admission.place_now();
             Ok(())
         }
         Admitted::BackEnd(back_end) => {
@@ -85,6 +84,21 @@ async fn answer(
             }
         }
     }
+}
+
+/// A session that has ended, or a well-formed handle that nobody knows.
+fn is_over(error: &AdmissionError) -> bool {
+    let over = [SessionError::Expired, SessionError::UnknownHandle];
+    matches!(error, AdmissionError::Session(error) if over.contains(error))
+}
+
+/// The session has ended at once, whatever the tenant says when it has to be asked whose it is.
+async fn end(app: &App, exchange: &Exchange, admission: &Admission) {
+    let ending = app
+        .admissions
+        .log_out(admission)
+        .instrument(exchange.span());
+    drop(timeout_at(exchange.deadline, ending).await);
 }
 
 fn parse(headers: &HeaderMap, body: &[u8]) -> Result<LogoutRequest, Problem> {
@@ -105,13 +119,11 @@ async fn end_session(
             "A session has its tenant: leave out `tenant`.",
         ));
     }
-    let presented = Presented {
-        authorization: Authorization::Bearer(session),
-        cookies: Vec::new(),
-    };
+    let no_headers = HeaderMap::new();
+    let presented = Presented::bearer(session, &no_headers);
     let admission = match prove(app, exchange, &presented).await {
         Ok(Admitted::Person(admission)) => admission,
-        Err(AdmissionError::Session(SessionError::Expired)) => return Ok(()),
+        Err(error) if is_over(&error) => return Ok(()),
         Err(AdmissionError::Session(error @ SessionError::Unavailable { .. })) => {
             return Err(error.into());
         }
@@ -122,18 +134,17 @@ async fn end_session(
             ));
         }
     };
-    let tenant = &admission.seat().grant().tenant;
-    if !back_end.key.tenants.contains(&tenant.id) {
+    let tenant = admission.tenant();
+    if !back_end.tenants.contains(&tenant.id) {
         return Err(Problem::new(
             Code::TenantNotAllowed,
             "The key does not hold the session's tenant.",
         ));
     }
-    let user = admission.user_hash().to_owned();
+    end(app, exchange, &admission).await;
+    let place = admission.place_now();
+    let user = place.map_or(String::new(), |place| place.user_hash.clone());
     facts.named = Some((Arc::clone(tenant), user));
-    exchange
-        .span()
-        .in_scope(|| app.admissions.log_out(&admission));
     Ok(())
 }
 

@@ -3,12 +3,16 @@
 use axum::http::header::{AUTHORIZATION, COOKIE};
 use axum::http::{HeaderMap, HeaderValue};
 
+use super::frame::Exchange;
 use super::problem::{Code, Problem};
 use crate::session::{Authorization, Presented};
 
 /// Reads `Authorization` and the cookies. Two `Authorization` headers are refused: a proxy in front
 /// may have judged the other one.
-pub(super) fn presented(headers: &HeaderMap) -> Result<Presented<'_>, Problem> {
+pub(super) fn presented<'a>(
+    exchange: &'a Exchange,
+    headers: &'a HeaderMap,
+) -> Result<Presented<'a>, Problem> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let authorization = match (values.next(), values.next()) {
         (None, _) => Authorization::Absent,
@@ -27,6 +31,9 @@ pub(super) fn presented(headers: &HeaderMap) -> Result<Presented<'_>, Problem> {
     Ok(Presented {
         authorization,
         cookies,
+        headers,
+        peer: exchange.peer,
+        certificate: &exchange.names.0,
     })
 }
 
@@ -51,14 +58,5 @@ fn cookies(headers: &HeaderMap) -> Vec<(&str, &str)> {
     let texts = pairs.filter_map(|pair| std::str::from_utf8(pair).ok());
     texts
         .filter_map(|pair| pair.trim().split_once('='))
-        .map(|(name, value)| (name, unquoted(value)))
         .collect()
-}
-
-/// RFC 6265, 4.1.1: a value may stand in quotes.
-fn unquoted(value: &str) -> &str {
-    let inner = value
-        .strip_prefix('"')
-        .and_then(|value| value.strip_suffix('"'));
-    inner.unwrap_or(value)
 }

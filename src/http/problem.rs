@@ -10,7 +10,7 @@ use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
-use crate::admission::AdmissionError;
+use crate::admission::{AdmissionError, PlaceError};
 use crate::broker::BrokerError;
 use crate::mapping::MappingError;
 use crate::qlik::QlikError;
@@ -114,6 +114,11 @@ impl From<SessionError> for Problem {
                 "No session table accepts the credential. The broker's audit line with this request id says why.",
             )
             .because(why),
+            SessionError::UnknownHandle => Self::new(
+                Code::SessionInvalid,
+                "The handle is unknown: it never was one, or ended long ago.",
+            )
+            .because("the handle is unknown"),
             SessionError::Expired => Self::new(
                 Code::SessionExpired,
                 "The session has ended. The person has to log in again.",
@@ -157,6 +162,19 @@ impl From<AdmissionError> for Problem {
                 MappingError::Refused { why, .. } => why,
                 _ => "no mapping rule has all its claims",
             }),
+        }
+    }
+}
+
+impl From<PlaceError> for Problem {
+    fn from(error: PlaceError) -> Self {
+        match error {
+            PlaceError::NotAllowed => Self::new(
+                Code::UserNotAllowed,
+                "The session leads to a user that is never impersonated.",
+            ),
+            PlaceError::Ended => SessionError::Expired.into(),
+            PlaceError::Broker(error) => error.into(),
         }
     }
 }
@@ -207,6 +225,14 @@ fn of_tenant(error: &QlikError, retry_after: Duration) -> Problem {
         QlikError::UserDisabled => (
             Code::UserDisabled,
             "The tenant refuses this user: it is disabled, or has too many tokens.",
+        ),
+        QlikError::UserTokenLimit => (
+            Code::UserTokenLimit,
+            "The tenant has issued this user as many tokens as it allows.",
+        ),
+        QlikError::UserAmbiguous => (
+            Code::UserAmbiguous,
+            "The tenant has several users for what identifies this one.",
         ),
         QlikError::Malformed(_) => (
             Code::TenantMalformed,

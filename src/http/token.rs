@@ -1,28 +1,28 @@
 //! `POST /session-token`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Extension;
 use axum::extract::{Request, State};
-use axum::http::header::{ACCEPT, CONTENT_TYPE, PRAGMA, VARY};
-use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
+use tokio::time::timeout_at;
 use tracing::Instrument;
 
+use super::answer::render;
 use super::body;
 use super::caller::{Facts, admit, check_permission};
 use super::frame::Exchange;
+use super::named::{Lookup, named_tenant, named_user, offered_scopes};
 use super::problem::{Code, Problem};
-use crate::admission::{Admission, Admitted};
+use crate::admission::{Admission, Admitted, Place, PlaceError};
 use crate::app::App;
-use crate::broker::{Issued, Seat};
-use crate::mapping::{LookupField, UserLookup};
+use crate::broker::{BrokerError, Seat};
 use crate::session::SessionError;
-use crate::session::api_key::{BackEnd, Permission};
-use crate::tenant::{ScopeSet, Tenant, TenantId};
+use crate::session::back_end::{BackEnd, Permission};
+use crate::tenant::ScopeSet;
 
-const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 const ACTION: &str = "POST /session-token";
 
 #[derive(Default, Deserialize)]
@@ -32,25 +32,6 @@ struct TokenRequest {
     tenant: Option<String>,
     scope: Option<String>,
     rejected: Option<String>,
-}
-
-/// A user as a back end names it.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Lookup {
-    field: String,
-    value: String,
-}
-
-#[derive(Serialize)]
-struct TokenAnswer<'a> {
-    access_token: &'a str,
-    token_type: &'static str,
-    expires_in: u64,
-    expires_at: &'a str,
-    scope: &'a str,
-    tenant_url: &'a str,
-    token_id: &'a str,
 }
 
 /// The order of the checks is part of the contract: size, origin, session, body, tenant and scope.
@@ -86,15 +67,19 @@ async fn answer(
             "`rejected` takes the token_id of a token: 22 characters.",
         ));
     }
-    let own_seat;
+    let (place, own_seat);
     let seat = match &admitted {
-        Admitted::Person(admission) => match person_seat(app, admission, &asked)? {
-            None => admission.seat(),
-            Some(other_scopes) => {
-                own_seat = other_scopes;
-                &own_seat
+        Admitted::Person(admission) => {
+            let other_scopes = person_scopes(admission, &asked)?;
+            place = place_of(app, exchange, admission, facts).await?;
+            match other_scopes {
+                None => &place.seat,
+                Some(scopes) => {
+                    own_seat = app.admissions.seat_with(&place, scopes);
+                    &own_seat
+                }
             }
-        },
+        }
         Admitted::BackEnd(back_end) => {
             own_seat = back_end_seat(app, back_end, &asked, facts)?;
             &own_seat
@@ -116,19 +101,28 @@ async fn answer(
         return Err(SessionError::Expired.into());
     }
     facts.issued = Some((Arc::clone(&issued.token), issued.source));
-    Ok(render(
-        &issued,
-        &seat.grant().tenant,
-        wants_text(&head.headers),
-    ))
+    Ok(render(&issued, &seat.grant().tenant, &head.headers))
+}
+
+/// Whom the session is of may have to be asked of the tenant: the last thing before the token.
+async fn place_of(
+    app: &App,
+    exchange: &Exchange,
+    admission: &Admission,
+    facts: &mut Facts,
+) -> Result<Arc<Place>, PlaceError> {
+    let asking = app.admissions.place_of(admission);
+    let late = BrokerError::Deadline {
+        retry_after: Duration::from_secs(1),
+    };
+    let place = timeout_at(exchange.deadline, asking).await;
+    let place = place.unwrap_or(Err(late.into()))?;
+    facts.place = Some(Arc::clone(&place));
+    Ok(place)
 }
 
 /// A page may choose among the offered scopes, and nothing else.
-fn person_seat(
-    app: &App,
-    admission: &Admission,
-    asked: &TokenRequest,
-) -> Result<Option<Seat>, Problem> {
+fn person_scopes(admission: &Admission, asked: &TokenRequest) -> Result<Option<ScopeSet>, Problem> {
     if asked.user_lookup.is_some() {
         return Err(Problem::new(
             Code::UserNotAllowed,
@@ -141,10 +135,8 @@ fn person_seat(
             "The tenant is decided by the session; leave out tenant.",
         ));
     }
-    let grant = admission.seat().grant();
-    let Some(scopes) =
-        offered_scopes(&grant.tenant, asked)?.filter(|scopes| *scopes != grant.scopes)
-    else {
+    let offered = offered_scopes(admission.tenant(), asked.scope.as_deref())?;
+    let Some(scopes) = offered.filter(|scopes| scopes != admission.scopes()) else {
         return Ok(None);
     };
     if admission.scope_is_fixed() {
@@ -153,11 +145,7 @@ fn person_seat(
             "This session is bound to one set of scopes.",
         ));
     }
-    Ok(Some(app.admissions.seat(
-        Arc::clone(&grant.tenant),
-        grant.user.clone(),
-        scopes,
-    )))
+    Ok(Some(scopes))
 }
 
 fn back_end_seat(
@@ -173,149 +161,7 @@ fn back_end_seat(
         "A back end names the user: user_lookup is missing.",
     ))?;
     let user = named_user(app, tenant, lookup, facts)?;
-    let scopes = offered_scopes(tenant, asked)?.unwrap_or_else(|| tenant.scopes.clone());
+    let scopes = offered_scopes(tenant, asked.scope.as_deref())?;
+    let scopes = scopes.unwrap_or_else(|| tenant.scopes.clone());
     Ok(app.admissions.seat(Arc::clone(tenant), user, scopes))
-}
-
-/// The tenant that a back end names, or the only one its key has.
-pub(super) fn named_tenant<'a>(
-    app: &'a App,
-    back_end: &BackEnd,
-    name: Option<&str>,
-) -> Result<&'a Arc<Tenant>, Problem> {
-    let id = match (name, back_end.key.tenants.as_slice()) {
-        (Some(name), allowed) => TenantId::parse(name).filter(|id| allowed.contains(id)),
-        (None, [only]) => Some(only.clone()),
-        (None, _) => {
-            return Err(Problem::new(
-                Code::RequestInvalid,
-                "The key has several tenants: name one in `tenant`.",
-            ));
-        }
-    };
-    let tenant = id.and_then(|id| app.admissions.tenants().get(&id));
-    tenant.ok_or(Problem::new(
-        Code::TenantNotAllowed,
-        "The key does not hold this tenant.",
-    ))
-}
-
-/// The user that a back end names.
-pub(super) fn named_user(
-    app: &App,
-    tenant: &Arc<Tenant>,
-    lookup: &Lookup,
-    facts: &mut Facts,
-) -> Result<UserLookup, Problem> {
-    let field = LookupField::parse(&lookup.field).ok_or(Problem::new(
-        Code::RequestInvalid,
-        "user_lookup.field is `subject` or `userId`.",
-    ))?;
-    let user = UserLookup::new(field, &lookup.value)
-        .map_err(|why| Problem::new(Code::RequestInvalid, format!("user_lookup.value: {why}.")))?;
-    facts.named = Some((Arc::clone(tenant), app.admissions.user_hash(tenant, &user)));
-    if app.admissions.is_denied(&user) {
-        return Err(Problem::new(
-            Code::UserNotAllowed,
-            "This user is never impersonated.",
-        ));
-    }
-    Ok(user)
-}
-
-/// The scopes asked for, if any are: only whole sets that the tenant offers.
-fn offered_scopes(tenant: &Tenant, asked: &TokenRequest) -> Result<Option<ScopeSet>, Problem> {
-    let Some(scope) = &asked.scope else {
-        return Ok(None);
-    };
-    let wanted = ScopeSet::parse(scope)
-        .map_err(|why| Problem::new(Code::RequestInvalid, format!("scope: {why}.")))?;
-    match tenant.scope_set(&wanted) {
-        Some(offered) => Ok(Some(offered.clone())),
-        None => Err(Problem::new(
-            Code::ScopeNotAllowed,
-            "The tenant's configuration does not offer this set of scopes.",
-        )),
-    }
-}
-
-/// qlik-embed's callback wants the bare token. Text has to be asked for by name.
-fn wants_text(headers: &HeaderMap) -> bool {
-    let quality = |wanted: &str| {
-        let ranges = headers
-            .get_all(ACCEPT)
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|value| value.split(','));
-        let mut named = ranges.filter_map(|range| {
-            let mut parts = range.split(';').map(str::trim);
-            parts
-                .next()
-                .filter(|essence| essence.eq_ignore_ascii_case(wanted))?;
-            Some(
-                parts
-                    .find_map(|part| part.strip_prefix("q=")?.parse::<f32>().ok())
-                    .unwrap_or(1.0),
-            )
-        });
-        named.next().unwrap_or(0.0)
-    };
-    let text = quality("text/plain");
-    text > 0.0 && text > quality("application/json")
-}
-
-fn render(issued: &Issued, tenant: &Tenant, as_text: bool) -> Response {
-    let token = &issued.token;
-    let access_token = token.access.secret.expose();
-    let (kind, body) = if as_text {
-        ("text/plain; charset=utf-8", access_token.to_owned())
-    } else {
-        let answer = TokenAnswer {
-            access_token,
-            token_type: "Bearer",
-            expires_in: token.remaining().as_secs(),
-            expires_at: &token.expires_at_text,
-            scope: &token.access.scope,
-            tenant_url: &tenant.url,
-            token_id: &token.access.id,
-        };
-        (
-            "application/json",
-            serde_json::to_string(&answer).unwrap_or_default(),
-        )
-    };
-    let timing = match issued.source {
-        crate::broker::Source::Local => "token;desc=\"local\"",
-        crate::broker::Source::Minted => "token;desc=\"minted\"",
-    };
-    let headers = [
-        (CONTENT_TYPE, HeaderValue::from_static(kind)),
-        // For readers of RFC 6749, 5.1.
-        (PRAGMA, HeaderValue::from_static("no-cache")),
-        (VARY, HeaderValue::from_static("Accept")),
-        (SERVER_TIMING, HeaderValue::from_static(timing)),
-    ];
-    (headers, body).into_response()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn text_is_sent_only_to_those_who_ask_for_it() {
-        for (accept, text) in [
-            ("text/plain", true),
-            ("text/plain, */*", true),
-            ("TEXT/PLAIN;q=0.9, application/json;q=0.5", true),
-            ("application/json, text/plain", false),
-            ("application/json, text/plain, */*", false),
-            ("text/plain;q=0", false),
-            ("*/*", false),
-            ("text/html", false),
-        ] {
-            let headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static(accept))]);
-            assert_eq!(wants_text(&headers), text, "{accept}");
-        }
-    }
 }

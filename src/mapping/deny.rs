@@ -1,7 +1,5 @@
 //! Users that are never impersonated.
 
-use super::UserLookup;
-
 /// Bots carry this subject. A token for one would hold the power of an OAuth client.
 const BUILT_IN_DENY: &str = r"qlikbot\*";
 
@@ -22,10 +20,10 @@ impl DenyList {
         Self(all.map(Pattern::parse).collect())
     }
 
-    /// Whether this user must not be impersonated. White space around the value is ignored, since
+    /// Whether the user of this value must not be impersonated. White space around the value is ignored, since
     /// whether the tenant ignores it is not known.
-    pub fn refuses(&self, user: &UserLookup) -> bool {
-        let value = user.value().trim().to_lowercase();
+    pub fn refuses(&self, value: &str) -> bool {
+        let value = value.trim().to_lowercase();
         self.0.iter().any(|pattern| pattern.matches(&value))
     }
 }

@@ -65,6 +65,14 @@ impl Template {
         self.0.iter().any(|part| matches!(part, Part::Claim { .. }))
     }
 
+    /// The claim that the template stands for, if it is one claim and nothing else.
+    pub fn only_claim(&self) -> Option<&str> {
+        match self.0.as_slice() {
+            [Part::Claim { path, filters }] if filters.is_empty() => Some(path),
+            _ => None,
+        }
+    }
+
     pub(super) fn render(&self, claims: &Claims) -> Result<String, Gap> {
         let mut rendered = String::new();
         for (index, part) in self.0.iter().enumerate() {

@@ -58,9 +58,15 @@ pub enum QlikError {
     /// The tenant has no such user.
     #[error("the tenant does not know the user")]
     UserUnknown,
-    /// The tenant refuses the user: disabled, or issued too many tokens.
+    /// The tenant refuses the user: disabled or, where nobody can look, with too many tokens.
     #[error("the tenant refuses the user")]
     UserDisabled,
+    /// The tenant refuses an active user, which means that it was issued too many tokens.
+    #[error("the tenant has issued the user too many tokens")]
+    UserTokenLimit,
+    /// The tenant has several users for what identifies one.
+    #[error("the tenant has several such users")]
+    UserAmbiguous,
     /// A whole answer that made no sense.
     #[error("the tenant's answer made no sense: {0}")]
     Malformed(&'static str),
@@ -74,15 +80,32 @@ impl QlikError {
             Self::Unreachable(_) | Self::Failed { .. } | Self::Malformed(_)
         )
     }
+
+    /// As it is labelled in metrics.
+    pub(super) fn label(&self) -> &'static str {
+        match self {
+            Self::Unreachable(_) => "unreachable",
+            Self::Failed { .. } => "failed",
+            Self::Throttled { .. } => "throttled",
+            Self::ClientRefused { .. } => "client_refused",
+            Self::UserUnknown => "user_unknown",
+            Self::UserDisabled => "user_disabled",
+            Self::UserTokenLimit => "user_token_limit",
+            Self::UserAmbiguous => "user_ambiguous",
+            Self::Malformed(_) => "malformed",
+        }
+    }
 }
 
 impl Pause for QlikError {
     fn pause(&self) -> Option<Duration> {
         match self {
             Self::Throttled { retry_after } => Some(*retry_after),
-            Self::ClientRefused { .. } | Self::UserUnknown | Self::UserDisabled => {
-                Some(REFUSED_PAUSE)
-            }
+            Self::ClientRefused { .. }
+            | Self::UserUnknown
+            | Self::UserDisabled
+            | Self::UserTokenLimit
+            | Self::UserAmbiguous => Some(REFUSED_PAUSE),
             Self::Unreachable(_) | Self::Failed { .. } | Self::Malformed(_) => None,
         }
     }

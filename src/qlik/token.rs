@@ -165,7 +165,7 @@ impl QlikClient {
         metrics::upstream(
             &self.tenant,
             UpstreamCall::Token,
-            outcome_label(&outcome),
+            outcome.as_ref().map_or_else(QlikError::label, |_| "ok"),
             started.elapsed(),
         );
         outcome
@@ -235,7 +235,7 @@ impl QlikClient {
         metrics::upstream(
             &self.tenant,
             UpstreamCall::Revoke,
-            outcome_label(&outcome),
+            outcome.as_ref().map_or_else(QlikError::label, |()| "ok"),
             started.elapsed(),
         );
         outcome
@@ -286,6 +286,14 @@ impl QlikClient {
         }
     }
 
+    pub(super) fn tenant(&self) -> &str {
+        &self.tenant
+    }
+
+    pub(super) fn url(&self) -> &str {
+        &self.url
+    }
+
     /// The client id, for messages.
     pub fn client_id(&self) -> &str {
         self.prover.client_id()
@@ -293,23 +301,10 @@ impl QlikClient {
 }
 
 /// Words of our own: an error of the HTTP library may hold the URL.
-fn unreachable_reason(error: &reqwest::Error) -> QlikError {
+pub(super) fn unreachable_reason(error: &reqwest::Error) -> QlikError {
     QlikError::Unreachable(match error {
         error if error.is_timeout() => "no answer in time",
         error if error.is_connect() => "no connection",
         _ => "the connection broke",
     })
-}
-
-fn outcome_label<T>(outcome: &Result<T, QlikError>) -> &'static str {
-    match outcome {
-        Ok(_) => "ok",
-        Err(QlikError::Unreachable(_)) => "unreachable",
-        Err(QlikError::Failed { .. }) => "failed",
-        Err(QlikError::Throttled { .. }) => "throttled",
-        Err(QlikError::ClientRefused { .. }) => "client_refused",
-        Err(QlikError::UserUnknown) => "user_unknown",
-        Err(QlikError::UserDisabled) => "user_disabled",
-        Err(QlikError::Malformed(_)) => "malformed",
-    }
 }

@@ -11,53 +11,29 @@ use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
+use super::back_end::BackEnd;
 use super::{Caller, Outcome, SessionError};
 use crate::secret::Secret;
-use crate::tenant::TenantId;
 
 const PREFIX: &str = "qtb_";
 /// 256 random bits, as base64url.
 const SECRET_BYTES: usize = 32;
 const SECRET_CHARS: usize = 43;
 
-/// What a back-end caller may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Permission {
-    /// `POST /session-token` for a user it names.
-    Token,
-    /// `POST /sessions`.
-    Sessions,
-    /// `POST /logout` for a session or user it names.
-    Logout,
-    /// `POST /service-token`.
-    ServiceToken,
-}
-
 /// One entry of `keys = […]`. Only the digest of the key is known to the broker.
 #[derive(Clone, Debug)]
 pub struct ApiKey {
-    /// Names the key in logs; part of the key itself.
-    pub id: String,
+    /// Whom it proves; the id is part of the key itself.
+    pub back_end: Arc<BackEnd>,
     /// SHA-256 of the whole key string.
     pub digest: [u8; 32],
-    /// The tenants it may name. Never empty.
-    pub tenants: Vec<TenantId>,
-    /// The calls it may make.
-    pub allow: Vec<Permission>,
     /// When it stops being accepted.
     pub expires: Option<SystemTime>,
 }
 
-/// A back end that proved itself.
-#[derive(Clone, Debug)]
-pub struct BackEnd {
-    /// The entry it proved.
-    pub key: Arc<ApiKey>,
-}
-
 /// A table of keys.
 #[derive(Debug)]
-pub struct ApiKeys(Vec<Arc<ApiKey>>);
+pub struct ApiKeys(Vec<ApiKey>);
 
 /// A new key, and what the configuration needs of it.
 #[derive(Debug)]
@@ -91,7 +67,7 @@ pub fn make(id: &str) -> Option<NewKey> {
 impl ApiKeys {
     /// The entries of a table.
     pub fn new(keys: impl IntoIterator<Item = ApiKey>) -> Self {
-        Self(keys.into_iter().map(Arc::new).collect())
+        Self(keys.into_iter().collect())
     }
 
     pub(super) fn authenticate(&self, token: &str, now: SystemTime) -> Outcome {
@@ -102,7 +78,7 @@ impl ApiKeys {
             return Outcome::NotMine("");
         };
         let presented = digest(&SHA256, token.as_bytes());
-        let Some(key) = self.0.iter().find(|key| key.id == id) else {
+        let Some(key) = self.0.iter().find(|key| key.back_end.id == id) else {
             return Outcome::NotMine("there is no API key of this id");
         };
         let proven = verify_slices_are_equal(presented.as_ref(), &key.digest).is_ok();
@@ -112,8 +88,6 @@ impl ApiKeys {
         if key.expires.is_some_and(|expires| now >= expires) {
             return Outcome::Refused(SessionError::KeyExpired);
         }
-        Outcome::Proven(Caller::BackEnd(BackEnd {
-            key: Arc::clone(key),
-        }))
+        Outcome::Proven(Caller::BackEnd(Arc::clone(&key.back_end)))
     }
 }

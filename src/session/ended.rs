@@ -1,30 +1,42 @@
 //! Sessions that were logged out before their own end.
 //!
-//! A JWT cannot be taken back, so what ended is remembered: one JWT until it would have expired,
-//! "everything of this user up to now" for as long as the process lives, since nothing bounds how
-//! long a JWT may live. Nothing is evicted early.
+//! A JWT cannot be taken back, so what ended is remembered: one session until it would have ended by
+//! itself, "everything of this user up to now" for as long as the process lives, since nothing bounds
+//! how long a JWT may live. Nothing is evicted early.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-use aws_lc_rs::digest::{Context, SHA256};
-
+use crate::digest;
 use crate::mapping::UserLookup;
 use crate::tenant::TenantId;
 
 /// Expired entries are swept when the map has doubled since the last sweep, and not below this.
 const SWEEP_FROM: usize = 1024;
 
-/// What is remembered of a JWT: never the JWT.
+/// What is remembered of a session: never the session.
 #[derive(Clone, Debug)]
 pub struct Mark {
-    /// SHA-256 of the signing input. Not of the whole JWT: an ECDSA signature can be rewritten into
-    /// another valid one, the signed part cannot.
-    pub signing_input: [u8; 32],
-    /// `iat`, if it has one.
-    pub issued_at: Option<SystemTime>,
+    /// The digest that tells it from others. `None` where a proxy keeps the session: it is the
+    /// proxy's to end.
+    pub session: Option<[u8; 32]>,
+    /// When it ends by itself.
+    pub ends: SystemTime,
+    /// When it began.
+    pub began: Began,
+}
+
+/// When a session began, for the logout of all of a user's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Began {
+    /// At this time.
+    At(SystemTime),
+    /// Nobody knows: before every logout, to be safe.
+    Unknown,
+    /// Whoever keeps the session is asked about it again and again, and ends it.
+    AskedAgain,
 }
 
 /// The digest of a user, whatever the scopes.
@@ -34,14 +46,8 @@ pub struct UserMark([u8; 32]);
 impl UserMark {
     /// The mark of a user of a tenant.
     pub fn new(tenant: &TenantId, user: &UserLookup) -> Self {
-        let mut context = Context::new(&SHA256);
-        for part in [tenant.as_str(), user.field().as_str(), user.value()] {
-            context.update(&(part.len() as u64).to_be_bytes());
-            context.update(part.as_bytes());
-        }
-        let mut mark = [0; 32];
-        mark.copy_from_slice(context.finish().as_ref());
-        Self(mark)
+        let parts = [tenant.as_str(), user.field().as_str(), user.value()];
+        Self(digest::of("user", parts))
     }
 }
 
@@ -54,7 +60,7 @@ pub struct Ended {
 
 #[derive(Debug, Default)]
 struct State {
-    jwts: HashMap<[u8; 32], SystemTime>,
+    sessions: HashMap<[u8; 32], SystemTime>,
     sweep_at: usize,
     users: HashMap<UserMark, SystemTime>,
 }
@@ -69,31 +75,40 @@ impl Ended {
         self.changes.load(Ordering::Acquire)
     }
 
-    /// Ends one JWT, which would have lived until `until`.
-    pub fn end_session(&self, mark: &Mark, until: SystemTime, now: SystemTime) {
+    /// Ends one session, if it can be told from others.
+    pub fn end_session(&self, mark: &Mark, now: SystemTime) {
+        let Some(session) = mark.session else {
+            return;
+        };
         let mut state = self.state();
-        if state.jwts.len() >= state.sweep_at.max(SWEEP_FROM) {
-            state.jwts.retain(|_, until| *until > now);
-            state.sweep_at = state.jwts.len() * 2;
+        if state.sessions.len() >= state.sweep_at.max(SWEEP_FROM) {
+            state.sessions.retain(|_, ends| *ends > now);
+            state.sweep_at = state.sessions.len() * 2;
         }
-        state.jwts.insert(mark.signing_input, until);
+        state.sessions.insert(session, mark.ends);
         self.changes.fetch_add(1, Ordering::Release);
     }
 
-    /// Ends every JWT of a user that was issued up to now.
+    /// Ends every session of a user that began up to now.
     pub fn end_user(&self, user: UserMark, now: SystemTime) {
         self.state().users.insert(user, now);
         self.changes.fetch_add(1, Ordering::Release);
     }
 
-    /// Whether a JWT was ended, by itself or with all of its user's.
-    pub fn is_ended(&self, mark: &Mark, user: UserMark) -> bool {
+    /// Whether a session was ended, by itself or with all of its user's, where that is known.
+    pub fn is_ended(&self, mark: &Mark, user: Option<UserMark>) -> bool {
         let state = self.state();
-        let with_user = state
-            .users
-            .get(&user)
-            .is_some_and(|at| mark.issued_at.is_none_or(|issued| issued <= *at));
-        with_user || state.jwts.contains_key(&mark.signing_input)
+        let with_user = user
+            .and_then(|user| state.users.get(&user))
+            .is_some_and(|at| match mark.began {
+                Began::At(began) => began <= *at,
+                Began::Unknown => true,
+                Began::AskedAgain => false,
+            });
+        with_user
+            || mark
+                .session
+                .is_some_and(|session| state.sessions.contains_key(&session))
     }
 }
 
@@ -115,42 +130,40 @@ mod tests {
         )
     }
 
-    fn mark(id: u8, issued_at: Option<u64>) -> Mark {
+    fn mark(session: [u8; 32], ends: u64, began: Began) -> Mark {
         Mark {
-            signing_input: [id; 32],
-            issued_at: issued_at.map(at),
+            session: Some(session),
+            ends: at(ends),
+            began,
         }
     }
 
     #[test]
-    fn a_user_s_logout_ends_what_was_issued_up_to_now_and_what_has_no_date() {
+    fn a_user_s_logout_ends_what_began_up_to_now_and_what_has_no_date() {
         let ended = Ended::default();
         ended.end_user(user("ann"), at(100));
-        assert!(ended.is_ended(&mark(1, Some(100)), user("ann")));
-        assert!(ended.is_ended(&mark(1, None), user("ann")));
-        assert!(!ended.is_ended(&mark(1, Some(101)), user("ann")));
-        assert!(!ended.is_ended(&mark(1, Some(100)), user("bob")));
+        let is_ended = |began, name| ended.is_ended(&mark([1; 32], 1000, began), Some(user(name)));
+        assert!(is_ended(Began::At(at(100)), "ann"));
+        assert!(is_ended(Began::Unknown, "ann"));
+        assert!(!is_ended(Began::At(at(101)), "ann"));
+        assert!(!is_ended(Began::AskedAgain, "ann"));
+        assert!(!is_ended(Began::At(at(100)), "bob"));
     }
 
     #[test]
     fn nothing_is_forgotten_before_its_end_however_many_there_are() {
         let ended = Ended::default();
-        ended.end_session(&mark(1, None), at(1_000), at(0));
+        let kept = mark([1; 32], 1_000, Began::Unknown);
+        ended.end_session(&kept, at(0));
         for other in 0..5_000_u32 {
-            let mut signing_input = [9; 32];
-            signing_input[..4].copy_from_slice(&other.to_be_bytes());
-            ended.end_session(
-                &Mark {
-                    signing_input,
-                    issued_at: None,
-                },
-                at(10),
-                at(u64::from(other / 100)),
-            );
+            let mut session = [9; 32];
+            session[..4].copy_from_slice(&other.to_be_bytes());
+            let now = at(u64::from(other / 100));
+            ended.end_session(&mark(session, 10, Began::Unknown), now);
         }
-        assert!(ended.is_ended(&mark(1, None), user("ann")));
+        assert!(ended.is_ended(&kept, None));
         assert!(
-            ended.state().jwts.len() < 4_000,
+            ended.state().sessions.len() < 4_000,
             "the expired ones were swept"
         );
     }

@@ -6,27 +6,27 @@
 mod rules;
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
-use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use reqwest::Client;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::ended::Mark;
+use super::ended::{Began, Mark};
 use super::jwks::Keys;
 use super::key_set::{Found, KeySet};
-use super::{Caller, Outcome, Person, SessionError, Validity};
+use super::presented::Token;
+use super::registered::{names_audience, numeric_date};
+use super::{Bond, Caller, Outcome, Person, SessionError, Validity, Who};
+use crate::digest;
 use crate::identity::Claims;
 
 pub use rules::{Algorithm, JwtRules, KeySource};
 
 /// Longer than any session token; parsing is linear, but nobody needs more.
 const MAX_CHARS: usize = 16 * 1024;
-/// The last second that the clocks of all platforms can hold.
-const LAST_SECOND: f64 = 32_503_680_000.0; // the year 3000
 
 /// A table's verifier.
 #[derive(Debug)]
@@ -74,14 +74,6 @@ fn header_of(json: &[u8]) -> Option<UnverifiedHeader> {
     serde_json::from_value(Value::Object(object)).ok()
 }
 
-fn names_audience(claims: &Map<String, Value>, audience: &str) -> bool {
-    match claims.get("aud") {
-        Some(Value::String(one)) => one == audience,
-        Some(Value::Array(many)) => many.iter().any(|one| one == audience),
-        _ => false,
-    }
-}
-
 impl Jwt {
     /// A verifier; fetches nothing yet. The error says what is wrong with a static key.
     pub fn new(rules: JwtRules, http: Client) -> Result<Self, &'static str> {
@@ -123,11 +115,10 @@ impl Jwt {
     pub(super) async fn authenticate(
         &self,
         table: usize,
-        token: &str,
-        ambient: bool,
+        token: Token<'_>,
         now: SystemTime,
     ) -> Outcome {
-        let Some(unverified) = Unverified::parse(token) else {
+        let Some(unverified) = Unverified::parse(token.text) else {
             return Outcome::NotMine("it is no JWT");
         };
         // Other tables may stand for other issuers or audiences. This only chooses the table: both
@@ -139,8 +130,8 @@ impl Jwt {
         if !names_audience(&unverified.claims, &self.rules.audience) {
             return Outcome::NotMine("the JWT is for another audience");
         }
-        match self.verify(table, unverified, ambient, now).await {
-            Ok(person) => Outcome::Proven(Caller::Person(person)),
+        match self.verify(table, unverified, token.ambient, now).await {
+            Ok(person) => Outcome::Proven(Caller::Person(Box::new(person))),
             Err(error) => Outcome::Refused(error),
         }
     }
@@ -159,19 +150,25 @@ impl Jwt {
             ..
         } = unverified;
         let (expires, issued_at) = self.check_times(&claims, now)?;
-        let mut digested = [0; 32];
-        digested.copy_from_slice(digest(&SHA256, signing_input.as_bytes()).as_ref());
+        let until = expires + self.rules.leeway;
         Ok(Person {
             table,
-            claims: Claims::verified(claims),
+            who: Who::Claims(Claims::verified(claims)),
             ambient,
             mark: Mark {
-                signing_input: digested,
-                issued_at,
+                // Not of the whole JWT: an ECDSA signature can be rewritten into another valid one,
+                // the signed part cannot.
+                session: Some(digest::of("jwt", [signing_input])),
+                ends: until,
+                began: issued_at.map_or(Began::Unknown, Began::At),
             },
             validity: Validity {
-                until: expires + self.rules.leeway,
-                keys: self.keys.can_change().then_some(keys),
+                until,
+                bond: if self.keys.can_change() {
+                    Bond::Keys(keys)
+                } else {
+                    Bond::None
+                },
             },
         })
     }
@@ -257,23 +254,5 @@ impl Jwt {
             return Err(SessionError::Invalid("the JWT was issued in the future"));
         }
         Ok((expires, issued_at))
-    }
-}
-
-/// A `NumericDate` (RFC 7519, 2): a JSON number of seconds. A text is refused, not converted.
-fn numeric_date(
-    claims: &Map<String, Value>,
-    name: &str,
-) -> Result<Option<SystemTime>, SessionError> {
-    match claims.get(name) {
-        None => Ok(None),
-        Some(value) => match value.as_f64() {
-            Some(seconds) if seconds.is_finite() => Ok(Some(
-                UNIX_EPOCH + Duration::from_secs_f64(seconds.clamp(0.0, LAST_SECOND)),
-            )),
-            _ => Err(SessionError::Invalid(
-                "a time claim of the JWT is not a number",
-            )),
-        },
     }
 }

@@ -16,6 +16,7 @@ const TOKEN_LIFE: &str = "qtb_token_life_seconds";
 const UPSTREAM_CALLS: &str = "qtb_upstream_calls_total";
 const UPSTREAM_SECONDS: &str = "qtb_upstream_seconds";
 const REFRESHES: &str = "qtb_refreshes_total";
+const IDENTITY_HEADERS_REFUSED: &str = "qtb_identity_headers_refused_total";
 const CACHED_USERS: &str = "qtb_cached_users";
 const BUILD_INFO: &str = "qtb_build_info";
 
@@ -61,6 +62,10 @@ fn recorder() -> Option<PrometheusHandle> {
         REFRESHES,
         "Tokens renewed ahead of their end, by tenant and outcome"
     );
+    describe_counter!(
+        IDENTITY_HEADERS_REFUSED,
+        "Identity headers that were not believed, by reason"
+    );
     describe_gauge!(CACHED_USERS, "Users with a cached token");
     describe_gauge!(BUILD_INFO, "1, with the version as label");
     gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
@@ -76,6 +81,14 @@ pub enum UpstreamCall {
     Revoke,
     /// `GET /api/v1/users/me`.
     UserMe,
+    /// `GET /api/v1/users`.
+    Users,
+    /// `POST /api/v1/users`.
+    UserCreate,
+    /// `PATCH /api/v1/users/{id}`.
+    UserPatch,
+    /// `GET /api/v1/oauth-clients/{id}`.
+    OauthClient,
 }
 
 /// Counts a call to a tenant and how long it took.
@@ -84,11 +97,21 @@ pub fn upstream(tenant: &str, call: UpstreamCall, outcome: &'static str, took: D
         UpstreamCall::Token => "token",
         UpstreamCall::Revoke => "revoke",
         UpstreamCall::UserMe => "users_me",
+        UpstreamCall::Users => "users",
+        UpstreamCall::UserCreate => "user_create",
+        UpstreamCall::UserPatch => "user_patch",
+        UpstreamCall::OauthClient => "oauth_client",
     };
     let tenant = tenant.to_owned();
     counter!(UPSTREAM_CALLS, "tenant" => tenant.clone(), "call" => call, "outcome" => outcome)
         .increment(1);
     histogram!(UPSTREAM_SECONDS, "tenant" => tenant, "call" => call).record(took);
+}
+
+/// Counts an identity header that was not believed: from a `peer` that is not listed, `doubled`, with
+/// a `look_alike`, or without the proxy's `secret`.
+pub fn identity_header_refused(reason: &'static str) {
+    counter!(IDENTITY_HEADERS_REFUSED, "reason" => reason).increment(1);
 }
 
 /// What is counted for every token handed out: resolved once per tenant, since a hit has no time

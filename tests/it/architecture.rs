@@ -3,14 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-/// Room by room, the rooms it may use. `telemetry`, `clock` and `secret` are open to all.
+/// Room by room, the rooms it may use. `telemetry`, `clock`, `digest` and `secret` are open to all.
 const ARROWS: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
+            "admission",
             "app",
             "config",
             "http",
+            "identity",
             "mapping",
             "ops",
             "outbound",
@@ -18,6 +20,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "session",
             "simulator",
             "tenant",
+            "watch",
         ],
     ),
     (
@@ -30,6 +33,8 @@ const ARROWS: &[(&str, &[&str])] = &[
             "qlik",
             "session",
             "tenant",
+            "tls",
+            "watch",
         ],
     ),
     ("ops", &["app"]),
@@ -39,18 +44,36 @@ const ARROWS: &[(&str, &[&str])] = &[
             "admission",
             "broker",
             "config",
+            "directory",
             "expiring",
             "outbound",
             "qlik",
             "session",
+            "tenant",
         ],
     ),
     (
         "config",
-        &["mapping", "outbound", "qlik", "session", "tenant"],
+        &["mapping", "outbound", "qlik", "session", "tenant", "tls"],
     ),
-    ("admission", &["broker", "mapping", "session", "tenant"]),
-    ("broker", &["expiring", "mapping", "qlik", "tenant"]),
+    (
+        "admission",
+        &[
+            "broker",
+            "directory",
+            "expiring",
+            "identity",
+            "mapping",
+            "qlik",
+            "session",
+            "tenant",
+        ],
+    ),
+    (
+        "broker",
+        &["directory", "expiring", "mapping", "qlik", "tenant"],
+    ),
+    ("directory", &["expiring", "mapping", "qlik"]),
     (
         "session",
         &["expiring", "identity", "mapping", "outbound", "tenant"],
@@ -61,15 +84,18 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("identity", &[]),
     ("expiring", &[]),
     ("outbound", &[]),
+    ("tls", &[]),
+    ("watch", &[]),
     ("telemetry", &[]),
     ("secret", &[]),
     ("clock", &[]),
+    ("digest", &[]),
     ("simulator", &[]),
 ];
 
-const OPEN_TO_ALL: [&str; 3] = ["telemetry", "clock", "secret"];
+const OPEN_TO_ALL: [&str; 4] = ["telemetry", "clock", "digest", "secret"];
 /// What may not even use what is open to all: it has to be right without us.
-const ALONE: [&str; 3] = ["simulator", "clock", "secret"];
+const ALONE: [&str; 4] = ["simulator", "clock", "digest", "secret"];
 
 /// Foreign crates, and the only files or folders that may name them.
 const FOREIGN: &[(&str, &[&str])] = &[
@@ -79,10 +105,13 @@ const FOREIGN: &[(&str, &[&str])] = &[
         "reqwest",
         &[
             "outbound",
-            "qlik/token",
+            "qlik",
+            "session/checks",
+            "session/introspection",
             "session/issuer",
             "session/jwks",
             "session/jwt",
+            "session/portal_check",
         ],
     ),
     (
@@ -94,7 +123,19 @@ const FOREIGN: &[(&str, &[&str])] = &[
             "qlik/credential",
         ],
     ),
-    ("moka", &["broker/cells", "admission"]),
+    (
+        "moka",
+        &[
+            "broker/cells",
+            "admission",
+            "directory",
+            "session/checks",
+            "session/handle",
+        ],
+    ),
+    ("rustls", &["tls"]),
+    ("webpki", &["tls"]),
+    ("tokio_rustls", &["http/tls"]),
     ("clap", &["cli"]),
     ("config", &["config"]),
     ("schemars", &["config"]),

@@ -128,7 +128,7 @@ fn the_minimal_configuration_has_the_defaults() {
 fn the_example_loads_without_a_warning() {
     let config = load_text(&repository_file("config/example.toml")).unwrap();
     assert_eq!(config.warnings, []);
-    assert_eq!(config.sessions.len(), 2);
+    assert_eq!(config.sessions.len(), 6);
 }
 
 #[test]
@@ -189,7 +189,7 @@ fn keys_of_back_ends_are_typed() {
         panic!("it is an api_key table")
     };
     assert_eq!(keys[0].digest, [15; 32]);
-    assert_eq!(keys[0].tenants[0].as_str(), "acme");
+    assert_eq!(keys[0].back_end.tenants[0].as_str(), "acme");
     assert_eq!(keys[0].expires, keys[1].expires);
     let at = keys[0]
         .expires
@@ -259,7 +259,7 @@ fn hmac_sessions_read_their_secret_at_load() {
         &format!("hmac_secret = \"{CANARY}\""),
     );
     let config = load_text(&text).unwrap();
-    let SessionKind::Jwt { rules, .. } = &config.sessions[0].kind else {
+    let SessionKind::Jwt(rules) = &config.sessions[0].kind else {
         panic!("it is a jwt table")
     };
     assert!(matches!(&rules.keys, KeySource::Hmac(secret) if secret.matches(CANARY)));

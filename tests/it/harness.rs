@@ -119,7 +119,8 @@ impl Broker {
         let handles = [Handle::new(), Handle::new()];
         let routers = [http::router(&app), ops::router(&app)];
         for ((listener, router), handle) in listeners.into_iter().zip(routers).zip(&handles) {
-            tokio::spawn(http::serve(listener, router, handle.clone(), head_timeout));
+            let handle = handle.clone();
+            tokio::spawn(http::serve(listener, router, handle, head_timeout, None));
         }
         let http = Client::builder()
             .redirect(reqwest::redirect::Policy::none())

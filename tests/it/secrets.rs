@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use qlik_token_broker::identity::Claims;
 use qlik_token_broker::mapping::{LookupField, UserLookup};
-use qlik_token_broker::session::{Authorization, Presented};
+use qlik_token_broker::session::Presented;
 use qlik_token_broker::simulator::{Call, ClientSetup, Fault, IMPERSONATION, Simulator};
 use reqwest::Client;
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Value, json};
 
 use super::harness::{KEY, PAGE, Scratch, key_table, subject, tenant_table, world};
@@ -278,9 +279,13 @@ async fn nothing_shows_its_secrets_in_debug_output() {
     let config = qlik_token_broker::config::load(&sources).unwrap();
     let shown = format!("{config:?} {config:#?} {}", config.redacted());
     let app = qlik_token_broker::app::App::build(config).unwrap();
+    let headers = HeaderMap::from_iter([(
+        HeaderName::from_static("x-user"),
+        HeaderValue::from_static("canary-header"),
+    )]);
     let presented = Presented {
-        authorization: Authorization::Bearer("canary-bearer"),
         cookies: vec![("sid", "canary-cookie")],
+        ..Presented::bearer("canary-bearer", &headers)
     };
     let Value::Object(claims) = json!({"sub": "canary-claim", "canary-name": 1}) else {
         unreachable!()
@@ -294,6 +299,7 @@ async fn nothing_shows_its_secrets_in_debug_output() {
         HMAC_SECRET,
         "canary-bearer",
         "canary-cookie",
+        "canary-header",
         "canary-claim",
         "canary-name",
         "canary-user",

@@ -59,7 +59,6 @@ impl Default for Server {
 /// The certificate of the listener, and of its clients.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "refused in this version")]
 pub struct Tls {
     /// The certificate chain, PEM.
     pub certificate: Secret,

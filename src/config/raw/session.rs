@@ -1,12 +1,13 @@
 //! `[[session]]`: one struct per kind of authenticator.
 
-mod later;
+mod kinds;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Secret;
-use later::{
+
+pub use kinds::{
     ClientCertificateSession, HandleSession, IntrospectionSession, PortalCheckSession,
     TrustedHeaderSession,
 };
@@ -16,10 +17,10 @@ use later::{
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Session {
     ApiKey(ApiKeySession),
-    Jwt(JwtSession),
+    Jwt(Box<JwtSession>),
     Handle(HandleSession),
-    Introspection(IntrospectionSession),
-    PortalCheck(PortalCheckSession),
+    Introspection(Box<IntrospectionSession>),
+    PortalCheck(Box<PortalCheckSession>),
     TrustedHeader(TrustedHeaderSession),
     ClientCertificate(ClientCertificateSession),
 }
@@ -112,7 +113,6 @@ pub struct Mapping {
     pub deny: Vec<String>,
     /// Whether users with an administrator role are refused. Needs the management client.
     #[serde(default)]
-    #[expect(dead_code, reason = "refused in this version")]
     pub refuse_admins: bool,
 }
 
@@ -190,6 +190,17 @@ pub struct JwtSession {
 }
 
 impl Session {
+    /// The mapping of the kinds that have one.
+    pub fn mapping(&self) -> Option<&Mapping> {
+        match self {
+            Self::ApiKey(_) | Self::Handle(_) | Self::ClientCertificate(_) => None,
+            Self::Jwt(raw) => Some(&raw.mapping),
+            Self::Introspection(raw) => Some(&raw.mapping),
+            Self::PortalCheck(raw) => Some(&raw.mapping),
+            Self::TrustedHeader(raw) => Some(&raw.mapping),
+        }
+    }
+
     /// The name that is given, and the type, which stands in for it.
     pub fn name(&self) -> (Option<&str>, &'static str) {
         let (name, kind) = match self {

@@ -40,7 +40,6 @@ pub struct Tenant {
     pub allowed_origins: Vec<String>,
     /// Whether the OAuth client's own allowed origins count as well. Needs `management`.
     #[serde(default)]
-    #[expect(dead_code, reason = "refused in this version")]
     pub origins_from_client: bool,
     /// How many tokens are asked for.
     #[expect(dead_code, reason = "refused in this version")]
@@ -49,13 +48,10 @@ pub struct Tenant {
     #[schemars(length(min = 1))]
     pub ca_file: Option<String>,
     /// A second client that may look users up. Off when absent.
-    #[expect(dead_code, reason = "refused in this version")]
     pub management: Option<Management>,
     /// A third client, for `POST /service-token`. Off when absent.
-    #[expect(dead_code, reason = "refused in this version")]
     pub service: Option<Service>,
     /// Creates users that the tenant does not know yet, from these templates. Off when absent.
-    #[expect(dead_code, reason = "refused in this version")]
     pub provision_users: Option<ProvisionUsers>,
 }
 
@@ -108,7 +104,6 @@ fn management_scopes() -> String {
 /// A client that may look users up.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "refused in this version")]
 pub struct Management {
     /// The OAuth client.
     #[schemars(length(min = 1))]
@@ -128,7 +123,6 @@ pub struct Management {
 /// The client whose own tokens `POST /service-token` hands out.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "refused in this version")]
 pub struct Service {
     /// The OAuth client.
     #[schemars(length(min = 1))]
@@ -150,7 +144,6 @@ pub struct Service {
 /// The templates of a new user.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "refused in this version")]
 pub struct ProvisionUsers {
     /// The subject, such as `{sub}`.
     pub subject: String,

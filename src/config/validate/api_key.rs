@@ -1,6 +1,7 @@
 //! The keys of back ends.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use jiff::civil::Date;
@@ -8,10 +9,10 @@ use jiff::{Timestamp, tz::TimeZone};
 
 use super::super::problem::Report;
 use super::super::{SessionKind, raw};
-use super::session::{is_known, unknown};
-use super::tenant::{Known, all_of};
-use crate::session::api_key::{ApiKey, Permission};
-use crate::tenant::TenantId;
+use super::back_end::{self, Claimed};
+use super::known::Known;
+use super::tenant::all_of;
+use crate::session::api_key::ApiKey;
 
 /// All keys of a table. `seen` holds the ids of all tables.
 pub fn all(
@@ -50,12 +51,13 @@ fn key(
             "write the 64 hex digits that `api-key new` prints",
         );
     }
-    let tenants = tenants(
-        report,
-        &format!("{path}.tenants"),
-        raw.tenants.as_deref(),
-        known,
-    );
+    let claimed = Claimed {
+        id: &raw.id,
+        tenants: raw.tenants.as_deref(),
+        allow: &raw.allow,
+        ambient: false,
+    };
+    let back_end = back_end::one(report, path, &claimed, known);
     let expires = match &raw.expires {
         Some(text) => expires(report, &format!("{path}.expires"), text).map(Some),
         None => Some(None),
@@ -63,23 +65,11 @@ fn key(
     if first.is_some() {
         return None;
     }
-    let allow = raw.allow.iter().copied().map(permission).collect();
     Some(ApiKey {
-        id: raw.id.clone(),
+        back_end: Arc::new(back_end?),
         digest: digest?,
-        tenants: tenants?,
-        allow,
         expires: expires?,
     })
-}
-
-fn permission(raw: raw::Allow) -> Permission {
-    match raw {
-        raw::Allow::Token => Permission::Token,
-        raw::Allow::Sessions => Permission::Sessions,
-        raw::Allow::Logout => Permission::Logout,
-        raw::Allow::ServiceToken => Permission::ServiceToken,
-    }
 }
 
 fn digest(hex: &str) -> Option<[u8; 32]> {
@@ -91,35 +81,6 @@ fn digest(hex: &str) -> Option<[u8; 32]> {
         *byte = u8::from_str_radix(hex.get(2 * index..2 * index + 2)?, 16).ok()?;
     }
     Some(digest)
-}
-
-fn tenants(
-    report: &mut Report,
-    path: &str,
-    raw: Option<&[String]>,
-    known: &Known,
-) -> Option<Vec<TenantId>> {
-    let Some(names) = raw else {
-        return match known.ids.as_slice() {
-            [] => None,
-            [only] => Some(vec![only.clone()]),
-            _ => {
-                report.refuse(
-                    path,
-                    "is required when there are several tenants",
-                    "list those that the key may name",
-                );
-                None
-            }
-        };
-    };
-    all_of(names, |index, name| {
-        let known_id = TenantId::parse(name).filter(|_| is_known(known, name));
-        if known_id.is_none() {
-            unknown(report, &format!("{path}[{index}]"), known);
-        }
-        known_id
-    })
 }
 
 /// A time with its offset, or a date: the first moment of it, in UTC.

@@ -31,14 +31,7 @@ pub fn rules(report: &mut Report, path: &str, raw: raw::JwtSession) -> Option<Jw
         &raw.jwks_refresh,
         &(SECOND..=DAY),
     );
-    if raw.cookie.as_deref().is_some_and(|name| !is_token(name)) {
-        report.refuse(
-            format!("{path}.cookie"),
-            "is not the name of a cookie",
-            "write its name only",
-        );
-        return None;
-    }
+    let cookie = text::cookie(report, &format!("{path}.cookie"), raw.cookie);
     let (source, keys) = keys?;
     let rules = JwtRules {
         issuer: raw.issuer,
@@ -47,7 +40,7 @@ pub fn rules(report: &mut Report, path: &str, raw: raw::JwtSession) -> Option<Jw
         keys,
         leeway: leeway?,
         typ: raw.typ,
-        cookie: raw.cookie,
+        cookie: cookie.ok()?,
         jwks_refresh: jwks_refresh?,
     };
     let refuse = |error| {
@@ -59,12 +52,6 @@ pub fn rules(report: &mut Report, path: &str, raw: raw::JwtSession) -> Option<Jw
     };
     rules.check_keys().map_err(refuse).ok()?;
     Some(rules)
-}
-
-/// RFC 6265, 4.1.1: a cookie's name is a token.
-fn is_token(name: &str) -> bool {
-    name.bytes()
-        .all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
 }
 
 /// HMAC beside anything else would let a public key be used as a shared secret (RFC 8725, 2.1).

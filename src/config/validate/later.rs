@@ -6,41 +6,18 @@ use super::super::problem::{Report, join};
 
 /// Tables and keys that must be absent, or `false`. A `*` stands for any name or index.
 const KEYS: &[&str] = &[
-    "server.tls",
     "ops.token",
     "telemetry",
     "limits",
     "shared",
-    "session.*.refuse_admins",
     "session.*.keys.*.requests_per_minute",
-    "tenants.*.management",
-    "tenants.*.service",
-    "tenants.*.provision_users",
-    "tenants.*.origins_from_client",
     "tenants.*.budget",
-];
-
-/// Values that must not be chosen.
-const CHOICES: &[(&str, &[&str])] = &[
-    (
-        "session.*.type",
-        &[
-            "handle",
-            "introspection",
-            "portal_check",
-            "trusted_header",
-            "client_certificate",
-        ],
-    ),
-    ("session.*.keys.*.allow.*", &["sessions", "service_token"]),
-    ("session.*.user.*.field", &["email"]),
 ];
 
 /// Counts that must not exceed 1.
 const COUNTS: &[&str] = &["server.replicas"];
 
-/// Reports what is used and returns its paths; for a session of a later kind, that of its table.
-/// Keys are taken out, so that the tables around them can be judged.
+/// Reports what is used and returns its paths. Keys are taken out, so that the tables around them can be judged.
 pub fn refuse(value: &mut Value, report: &mut Report) -> Vec<String> {
     let mut refused = Vec::new();
     for key in KEYS {
@@ -51,15 +28,6 @@ pub fn refuse(value: &mut Value, report: &mut Report) -> Vec<String> {
                 refused.push(path.to_owned());
             }
             is_used
-        });
-    }
-    for (key, later) in CHOICES {
-        each(value, "", &names(key), &mut |path, value| {
-            if value.as_str().is_some_and(|chosen| later.contains(&chosen)) {
-                tell(report, path);
-                refused.push(path.strip_suffix(".type").unwrap_or(path).to_owned());
-            }
-            false
         });
     }
     for key in COUNTS {

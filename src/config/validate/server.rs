@@ -6,8 +6,10 @@ use url::Url;
 
 use super::super::problem::Report;
 use super::super::{Audit, Cache, LevelFilter, Log, LogFormat, Ops, Proxy, Server, raw};
+use super::Reported;
 use super::text::{self, DAY, HOUR, SECOND};
 use crate::secret::Secret;
+use crate::tls::TlsSources;
 
 /// Fewer characters than this can be guessed, and the hashes in the audit lines undone.
 const MIN_AUDIT_KEY: usize = 16;
@@ -21,6 +23,7 @@ pub fn server(report: &mut Report, raw: &raw::Server) -> Option<Server> {
     let shutdown_grace = duration("shutdown_grace", &raw.shutdown_grace, Duration::ZERO, HOUR);
     let listen = text::listen(report, "server.listen", &raw.listen);
     let public_url = public_url(report, raw);
+    let tls = tls(report, raw.tls.as_ref());
     let trusted_proxies = text::networks(report, "server.trusted_proxies", &raw.trusted_proxies);
     Some(Server {
         listen: listen?,
@@ -32,7 +35,27 @@ pub fn server(report: &mut Report, raw: &raw::Server) -> Option<Server> {
         replicas: raw.replicas,
         public_url: public_url?,
         trusted_proxies: trusted_proxies?,
+        tls: tls.ok()?,
     })
+}
+
+fn tls(report: &mut Report, raw: Option<&raw::Tls>) -> Result<Option<TlsSources>, Reported> {
+    let Some(raw) = raw else {
+        return Ok(None);
+    };
+    let sources = TlsSources {
+        certificate: raw.certificate.0.clone(),
+        key: raw.key.0.clone(),
+        client_ca: raw.client_ca.as_ref().map(|source| source.0.clone()),
+    };
+    match sources.load() {
+        Ok(_) => Ok(Some(sources)),
+        Err(error) => {
+            let remedy = "name PEM files: the chain, its private key, the clients' authority";
+            report.refuse(format!("server.tls.{}", error.key), error.reason, remedy);
+            Err(Reported)
+        }
+    }
 }
 
 fn public_url(report: &mut Report, raw: &raw::Server) -> Option<String> {

@@ -3,31 +3,23 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
+
 use super::super::problem::Report;
 use super::super::{TenantConfig, raw};
-use super::{Tables, text};
+use super::known::Known;
+use super::{Tables, other_clients, text};
 use crate::qlik::credential::{AssertionAlgorithm, Credential, Proof, check_private_key};
 use crate::tenant::{Origin, ScopeSet, Tenant, TenantId};
 
 const ONE_PROOF: &str = "give exactly one of client_secret, client_secrets and private_key";
-
-/// What sessions can refer to.
-pub struct Known {
-    /// All tenants that are written, even those with faults.
-    pub ids: Vec<TenantId>,
-    /// Those without.
-    pub sound: BTreeMap<TenantId, Arc<Tenant>>,
-}
 
 /// All tenants; the second part is there when every one is sound.
 pub fn all(
     report: &mut Report,
     tables: &Tables<'_>,
 ) -> (Known, Option<BTreeMap<TenantId, TenantConfig>>) {
-    let mut known = Known {
-        ids: Vec::new(),
-        sound: BTreeMap::new(),
-    };
+    let mut known = Known::default();
     let mut configs = BTreeMap::new();
     let tenants = tables.tenants(report);
     if tenants.is_empty() {
@@ -43,6 +35,12 @@ pub fn all(
             continue;
         };
         known.ids.push(id.clone());
+        if let Some(raw) = &raw {
+            let note = |there: bool, ids: &mut Vec<_>| ids.extend(there.then(|| id.clone()));
+            note(raw.management.is_some(), &mut known.with_management);
+            note(raw.service.is_some(), &mut known.with_service);
+            note(raw.origins_from_client, &mut known.origins_from_client);
+        }
         if let Some(config) = raw.and_then(|raw| tenant(report, &path, id.clone(), raw)) {
             known.sound.insert(id.clone(), config.tenant.clone());
             configs.insert(id, config);
@@ -54,7 +52,8 @@ pub fn all(
 
 fn tenant(report: &mut Report, path: &str, id: TenantId, raw: raw::Tenant) -> Option<TenantConfig> {
     let url = address(report, path, &raw);
-    let proof = proof(report, path, &raw);
+    let proof = proof(report, path, &Proofs::of(&raw));
+    let others = other_clients::all(report, path, &raw);
     let scopes = scopes(
         report,
         &format!("{path}.scopes"),
@@ -88,6 +87,8 @@ fn tenant(report: &mut Report, path: &str, id: TenantId, raw: raw::Tenant) -> Op
         scopes: scopes?,
         optional_scopes: optional_scopes?,
         allowed_origins: allowed_origins?,
+        client_origins: ArcSwap::default(),
+        provision: others.provision.ok()?,
     };
     let credential = Credential {
         client_id: raw.client_id,
@@ -97,6 +98,9 @@ fn tenant(report: &mut Report, path: &str, id: TenantId, raw: raw::Tenant) -> Op
         tenant: Arc::new(tenant),
         credential,
         ca_pem: ca_pem?,
+        management: others.management.ok()?,
+        service: others.service.ok()?,
+        origins_from_client: raw.origins_from_client,
     })
 }
 
@@ -125,7 +129,7 @@ fn address(report: &mut Report, path: &str, raw: &raw::Tenant) -> Option<String>
     Some(url.origin().ascii_serialization())
 }
 
-fn scopes(report: &mut Report, path: &str, text: &str, allow_admin: bool) -> Option<ScopeSet> {
+pub fn scopes(report: &mut Report, path: &str, text: &str, allow_admin: bool) -> Option<ScopeSet> {
     let refuse = |error| {
         report.refuse(
             path,
@@ -146,7 +150,24 @@ fn scopes(report: &mut Report, path: &str, text: &str, allow_admin: bool) -> Opt
     Some(scopes)
 }
 
-fn proof(report: &mut Report, path: &str, raw: &raw::Tenant) -> Option<Proof> {
+/// The three ways to prove a client, of which one is given.
+pub struct Proofs<'a> {
+    pub client_secret: &'a Option<raw::Secret>,
+    pub client_secrets: &'a Option<Vec<raw::Secret>>,
+    pub private_key: &'a Option<raw::PrivateKey>,
+}
+
+impl<'a> Proofs<'a> {
+    fn of(raw: &'a raw::Tenant) -> Self {
+        Self {
+            client_secret: &raw.client_secret,
+            client_secrets: &raw.client_secrets,
+            private_key: &raw.private_key,
+        }
+    }
+}
+
+pub fn proof(report: &mut Report, path: &str, raw: &Proofs<'_>) -> Option<Proof> {
     let given = [
         ("client_secret", raw.client_secret.is_some()),
         ("client_secrets", raw.client_secrets.is_some()),
@@ -159,7 +180,7 @@ fn proof(report: &mut Report, path: &str, raw: &raw::Tenant) -> Option<Proof> {
             ONE_PROOF,
         );
     }
-    match (&raw.client_secret, &raw.client_secrets, &raw.private_key) {
+    match (raw.client_secret, raw.client_secrets, raw.private_key) {
         (Some(secret), None, None) => {
             text::secret(report, &format!("{path}.client_secret"), &secret.0)?;
             Some(Proof::Secrets(vec![secret.0.clone()]))

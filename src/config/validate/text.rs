@@ -5,11 +5,13 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 use std::time::Duration;
 
+use http::HeaderName;
 use humantime::{format_duration, parse_duration};
 use ipnet::IpNet;
 use url::{Host, Url};
 
 use super::super::problem::Report;
+use super::Reported;
 use crate::secret::{Secret, SecretError, SecretSource};
 
 pub const SECOND: Duration = Duration::from_secs(1);
@@ -142,5 +144,29 @@ pub fn file(report: &mut Report, path: &str, file: &str) -> Option<Vec<u8>> {
     let remedy = "check that it exists and that the broker may read it";
     content
         .map_err(|error| report.refuse(path, format!("cannot be read: {error}"), remedy))
+        .ok()
+}
+
+/// A cookie's name, if there is one.
+pub fn cookie(
+    report: &mut Report,
+    path: &str,
+    name: Option<String>,
+) -> Result<Option<String>, Reported> {
+    match name {
+        // RFC 6265, 4.1.1: the name is a token, as that of a header is.
+        Some(name) if HeaderName::from_bytes(name.as_bytes()).is_err() => {
+            report.refuse(path, "is not the name of a cookie", "write its name only");
+            Err(Reported)
+        }
+        name => Ok(name),
+    }
+}
+
+/// A header's name (RFC 9110, 5.1).
+pub fn header(report: &mut Report, path: &str, name: &str) -> Option<HeaderName> {
+    let parsed = name.parse::<HeaderName>();
+    parsed
+        .map_err(|_| report.refuse(path, "is not the name of a header", "write its name only"))
         .ok()
 }

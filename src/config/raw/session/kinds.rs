@@ -1,4 +1,4 @@
-//! The kinds of later versions: already in the schema, so that their names are settled.
+//! The kinds beside keys and JWTs.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,6 @@ use super::{Allow, Mapping, half_a_minute, token_only};
 /// A handle made by `POST /sessions`.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "refused in this version")]
 pub struct HandleSession {
     /// Names the table in logs. The type when absent.
     #[schemars(length(min = 1, max = 64))]
@@ -38,7 +37,6 @@ fn an_hour() -> String {
 /// An opaque bearer or cookie, verified by asking the issuer (RFC 7662).
 #[derive(Deserialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
-#[expect(dead_code, reason = "refused in this version")]
 pub struct IntrospectionSession {
     /// Names the table in logs. The type when absent.
     #[schemars(length(min = 1, max = 64))]
@@ -87,7 +85,6 @@ fn some_in_flight() -> usize {
 /// A portal cookie, verified by asking the portal: 200 with a JSON object is its claims.
 #[derive(Deserialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
-#[expect(dead_code, reason = "refused in this version")]
 pub struct PortalCheckSession {
     /// Names the table in logs. The type when absent.
     #[schemars(length(min = 1, max = 64))]
@@ -122,7 +119,6 @@ pub struct PortalCheckSession {
 /// An identity header set by an authenticating proxy; becomes the claim `sub`.
 #[derive(Deserialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
-#[expect(dead_code, reason = "refused in this version")]
 pub struct TrustedHeaderSession {
     /// Names the table in logs. The type when absent.
     #[schemars(length(min = 1, max = 64))]
@@ -146,7 +142,6 @@ pub struct TrustedHeaderSession {
 /// A header that holds a secret.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "refused in this version")]
 pub struct HeaderSecret {
     /// The header's name.
     pub header: String,
@@ -157,7 +152,6 @@ pub struct HeaderSecret {
 /// The mTLS identity of a back end; asserts the user like an API key. Needs `[server.tls]`.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "refused in this version")]
 pub struct ClientCertificateSession {
     /// Names the table in logs. The type when absent.
     #[schemars(length(min = 1, max = 64))]
@@ -170,7 +164,6 @@ pub struct ClientCertificateSession {
 /// A back end with a certificate.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "refused in this version")]
 pub struct CertifiedClient {
     /// The certificate's name (SAN), such as `portal.acme.internal`.
     #[schemars(length(min = 1))]

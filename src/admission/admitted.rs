@@ -1,0 +1,130 @@
+//! What was found out about who came in.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use arc_swap::ArcSwapOption;
+
+use crate::broker::Seat;
+use crate::mapping::{MappedUser, Profile};
+use crate::qlik::User;
+use crate::session::Validity;
+use crate::session::back_end::BackEnd;
+use crate::session::ended::{Mark, UserMark};
+use crate::tenant::{ScopeSet, Tenant};
+
+/// Who came in.
+#[derive(Debug)]
+pub enum Admitted {
+    /// A back end: whom it asks for is in its request.
+    BackEnd(Arc<BackEnd>),
+    /// A person: whom the token is for is decided.
+    Person(Arc<Admission>),
+}
+
+/// A person's session with everything that was found out about it.
+#[derive(Debug)]
+pub struct Admission {
+    pub(super) table: usize,
+    pub(super) table_name: Arc<str>,
+    pub(super) scope_is_fixed: bool,
+    pub(super) ambient: bool,
+    pub(super) mark: Mark,
+    pub(super) validity: Validity,
+    pub(super) tenant: Arc<Tenant>,
+    pub(super) whom: Whom,
+    pub(super) logouts_seen: AtomicU64,
+}
+
+/// A user's place in the cache.
+#[derive(Debug)]
+pub struct Place {
+    /// The place, with the scopes that the session has by default.
+    pub seat: Seat,
+    /// The audit hash of the user.
+    pub user_hash: String,
+    pub(super) user_mark: UserMark,
+}
+
+/// Whom a session is of.
+#[derive(Debug)]
+pub(super) enum Whom {
+    /// The rules say it all.
+    Known(Arc<Place>),
+    /// The tenant has to be asked.
+    LookedUp(LookedUp),
+}
+
+/// A user that the tenant is asked about, now and then.
+#[derive(Debug)]
+pub(super) struct LookedUp {
+    pub wanted: MappedUser,
+    pub scopes: ScopeSet,
+    pub profile: Option<Arc<Profile>>,
+    pub refuse_admins: bool,
+    pub found: ArcSwapOption<Found>,
+}
+
+/// What the tenant said, and the place that it led to.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub user: Arc<User>,
+    pub place: Arc<Place>,
+}
+
+impl LookedUp {
+    pub fn keep(&self, user: Arc<User>, place: Arc<Place>) {
+        self.found.store(Some(Arc::new(Found { user, place })));
+    }
+}
+
+impl Admission {
+    /// The session table's name.
+    pub fn table_name(&self) -> &str {
+        &self.table_name
+    }
+
+    /// Whether the browser or a proxy added the credential by itself.
+    pub fn is_ambient(&self) -> bool {
+        self.ambient
+    }
+
+    /// Whether the session is bound to its scopes, so that a page may not ask for others.
+    pub fn scope_is_fixed(&self) -> bool {
+        self.scope_is_fixed
+    }
+
+    /// The scopes that the session has by default.
+    pub fn scopes(&self) -> &ScopeSet {
+        match &self.whom {
+            Whom::Known(place) => &place.seat.grant().scopes,
+            Whom::LookedUp(looked_up) => &looked_up.scopes,
+        }
+    }
+
+    /// The tenant.
+    pub fn tenant(&self) -> &Arc<Tenant> {
+        &self.tenant
+    }
+
+    /// The place, as far as it is known without asking.
+    pub fn place_now(&self) -> Option<Arc<Place>> {
+        match &self.whom {
+            Whom::Known(place) => Some(Arc::clone(place)),
+            Whom::LookedUp(looked_up) => {
+                let found = looked_up.found.load();
+                found.as_ref().map(|found| Arc::clone(&found.place))
+            }
+        }
+    }
+
+    pub(super) fn user_mark(&self) -> Option<UserMark> {
+        match &self.whom {
+            Whom::Known(place) => Some(place.user_mark),
+            Whom::LookedUp(looked_up) => {
+                let found = looked_up.found.load();
+                found.as_ref().map(|found| found.place.user_mark)
+            }
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! The clients of one configured tenant, as the broker and the commands use them.
+
+use std::sync::Arc;
+
+use super::BuildError;
+use crate::config::{OtherClient, TenantConfig};
+use crate::directory::Directory;
+use crate::outbound::{self, HttpClient, Proxy};
+use crate::qlik::credential::Credential;
+use crate::qlik::{Management, QlikClient};
+use crate::tenant::ScopeSet;
+
+/// Makes the clients of one tenant, over one pool of connections.
+pub struct Clients<'a> {
+    config: &'a TenantConfig,
+    http: HttpClient,
+}
+
+impl<'a> Clients<'a> {
+    /// Reads the authority, calls nobody.
+    pub fn of(config: &'a TenantConfig, proxy: &Proxy) -> Result<Self, BuildError> {
+        let http = outbound::client(proxy, config.ca_pem.as_deref());
+        let http = http.map_err(|error| BuildError {
+            place: format!("tenants.{}.ca_file", config.tenant.id),
+            reason: error.to_string(),
+        })?;
+        Ok(Self { config, http })
+    }
+
+    /// The client that issues the users' tokens.
+    pub fn issuing(&self) -> Result<QlikClient, BuildError> {
+        self.client("client_secret", &self.config.credential)
+    }
+
+    /// The client that looks users up, if there is one.
+    pub fn management(&self) -> Result<Option<Arc<Management>>, BuildError> {
+        let Some(OtherClient { credential, scopes }) = &self.config.management else {
+            return Ok(None);
+        };
+        let client = self.client("management.client_secret", credential)?;
+        let management = Management::new(client, self.http.clone(), scopes.clone());
+        Ok(Some(management))
+    }
+
+    /// The same with what it is for.
+    pub fn directory(&self) -> Result<Option<Arc<Directory>>, BuildError> {
+        let management = self.management()?;
+        Ok(management.map(|management| Arc::new(Directory::new(management))))
+    }
+
+    /// The client that has tokens of its own, if there is one, and what it asks for.
+    pub fn service(&self) -> Result<Option<(QlikClient, ScopeSet)>, BuildError> {
+        let Some(OtherClient { credential, scopes }) = &self.config.service else {
+            return Ok(None);
+        };
+        let client = self.client("service.client_secret", credential)?;
+        Ok(Some((client, scopes.clone())))
+    }
+
+    fn client(&self, key: &str, credential: &Credential) -> Result<QlikClient, BuildError> {
+        let tenant = &self.config.tenant;
+        let (id, http) = (tenant.id.as_str(), self.http.clone());
+        QlikClient::new(http, id, &tenant.url, credential.clone()).map_err(|error| BuildError {
+            place: format!("tenants.{id}.{key}"),
+            reason: error.to_string(),
+        })
+    }
+}

@@ -1,0 +1,62 @@
+//! Tokens of a tenant's service client: nobody is impersonated, the client acts for itself.
+
+use std::sync::Arc;
+
+use tokio::time::{Instant, timeout_at};
+
+use super::error::{BrokerError, MintError};
+use super::issued::{Issued, UserToken};
+use super::live_or_late;
+use crate::expiring::{ExpiringCell, Lease, Margins};
+use crate::qlik::QlikClient;
+use crate::tenant::ScopeSet;
+
+#[derive(Debug)]
+pub(super) struct Service {
+    inner: Arc<Inner>,
+    cell: Arc<ExpiringCell<UserToken, MintError>>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    client: QlikClient,
+    scopes: ScopeSet,
+    margins: Margins,
+}
+
+impl Service {
+    pub fn new(client: QlikClient, scopes: ScopeSet, margins: Margins) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                client,
+                scopes,
+                margins,
+            }),
+            cell: Arc::default(),
+        }
+    }
+
+    pub async fn token(&self, deadline: Instant) -> Result<Issued, BrokerError> {
+        let getting = self.cell.get(|| {
+            let inner = Arc::clone(&self.inner);
+            async move { inner.ask(deadline).await }
+        });
+        match timeout_at(deadline, getting).await {
+            Ok(got) => Ok(got.map(Issued::from)?),
+            Err(_) => live_or_late(&self.cell),
+        }
+    }
+}
+
+impl Inner {
+    async fn ask(&self, deadline: Instant) -> Result<Lease<UserToken>, MintError> {
+        let asking = self.client.client_credentials(&self.scopes, deadline);
+        let access = asking.await.map_err(|error| MintError {
+            error,
+            tenant_pause: None,
+        })?;
+        let life = access.life;
+        let token = Arc::new(UserToken::received(access, None));
+        Ok(Lease::new(token, life, self.margins, 0.0))
+    }
+}

@@ -1,0 +1,204 @@
+//! The users of a tenant, as far as the broker has to know them: who has an e-mail address, why a
+//! user is refused a token, and users that are created with their first session.
+//!
+//! There is one per tenant with a management client. What was found is kept for minutes, so it
+//! decides who somebody is, and never whether they may have a token: that is the tenant's word.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use moka::policy::EvictionPolicy;
+use moka::sync::Cache;
+use tokio::time::Instant;
+
+use crate::digest;
+use crate::expiring::{CellError, ExpiringCell, Lease, Margins};
+use crate::mapping::{DenyList, Email, LookupField, MappedUser, Profile, UserLookup};
+use crate::qlik::{Management, QlikError, User};
+
+/// Users that are known at a time; one more displaces the one not asked for longest.
+const KNOWN: u64 = 100_000;
+/// How long a user is taken to be the same: an address may change hands, a role may be given.
+const FOUND_FOR: Duration = Duration::from_secs(300);
+const MARGINS: Margins = Margins {
+    refresh: Duration::from_secs(30),
+    min_life: Duration::ZERO,
+};
+/// One look-up or creation, with the token that it needs.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+type Cell = ExpiringCell<User, QlikError>;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Directory {
+    management: Arc<Management>,
+    known: Cache<[u8; 32], Arc<Cell>>,
+    created: Cache<[u8; 32], Arc<Cell>>,
+}
+
+/// What the tenant says of a user that it refused a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// There is no such user.
+    Absent,
+    /// There is, and it may not be impersonated.
+    Inactive,
+    /// There is nothing wrong with the user.
+    Active,
+    /// It cannot be found out now.
+    NotKnown,
+}
+
+impl Directory {
+    /// Knows nobody yet.
+    pub fn new(management: Arc<Management>) -> Self {
+        let cells = || {
+            Cache::builder()
+                .max_capacity(KNOWN)
+                .time_to_idle(FOUND_FOR)
+                .eviction_policy(EvictionPolicy::lru())
+                .build()
+        };
+        Self {
+            management,
+            known: cells(),
+            created: cells(),
+        }
+    }
+
+    /// The management client behind it.
+    pub fn management(&self) -> &Arc<Management> {
+        &self.management
+    }
+
+    /// The user that the rules name. One that has an address of `profile` and is not there yet is
+    /// created.
+    pub async fn find(
+        self: &Arc<Self>,
+        wanted: &MappedUser,
+        profile: Option<&Arc<Profile>>,
+    ) -> Result<Arc<User>, CellError<QlikError>> {
+        let (field, value) = match wanted {
+            MappedUser::Lookup(user) => (user.field().as_str(), user.value().to_owned()),
+            MappedUser::Email(email) => ("email", email.as_str().to_ascii_lowercase()),
+        };
+        let subject = profile.map_or("", |profile| profile.subject.as_str());
+        let key = digest::of(field, [value.as_str(), subject]);
+        let cell = self.known.entry(key).or_default().into_value();
+        let got = cell.get(|| {
+            let (directory, wanted) = (Arc::clone(self), wanted.clone());
+            let profile = profile.cloned();
+            async move {
+                let user = directory.look(&wanted, profile.as_ref()).await?;
+                Ok(Lease::new(user, FOUND_FOR, MARGINS, 0.0))
+            }
+        });
+        got.await.map(|got| got.value)
+    }
+
+    async fn look(
+        self: &Arc<Self>,
+        wanted: &MappedUser,
+        profile: Option<&Arc<Profile>>,
+    ) -> Result<Arc<User>, QlikError> {
+        let deadline = Instant::now() + PATIENCE;
+        let found = match wanted {
+            MappedUser::Lookup(user) => self.management.user(user, deadline).await?,
+            MappedUser::Email(email) => self.management.user_by_email(email, deadline).await?,
+        };
+        match (found, profile) {
+            (Some(user), _) => Ok(Arc::new(user)),
+            (None, Some(profile)) if is_of(profile, wanted) => {
+                let created = self.create(profile).await?;
+                // The subject may be there already, under another address or disabled.
+                let is_wanted = |email: &Email| created.is_active && email.is(&created.email);
+                match wanted {
+                    MappedUser::Email(email) if !is_wanted(email) => Err(QlikError::UserUnknown),
+                    _ => Ok(created),
+                }
+            }
+            (None, _) => Err(QlikError::UserUnknown),
+        }
+    }
+
+    /// The user of this profile, who is created if the tenant has none: once, however many ask.
+    async fn create(self: &Arc<Self>, profile: &Arc<Profile>) -> Result<Arc<User>, QlikError> {
+        if DenyList::default().refuses(&profile.subject) {
+            return Err(QlikError::UserUnknown);
+        }
+        let key = digest::of("created", [profile.subject.as_str()]);
+        let cell = self.created.entry(key).or_default().into_value();
+        let got = cell.get(|| {
+            let (directory, profile) = (Arc::clone(self), Arc::clone(profile));
+            async move {
+                let user = Arc::new(directory.create_once(&profile).await?);
+                Ok(Lease::fixed(user, FOUND_FOR))
+            }
+        });
+        match got.await {
+            Ok(got) => Ok(got.value),
+            Err(CellError::Failed { error, .. }) => Err(error),
+            Err(_) => Err(QlikError::Unreachable("creating the user broke")),
+        }
+    }
+
+    async fn create_once(&self, profile: &Profile) -> Result<User, QlikError> {
+        let deadline = Instant::now() + PATIENCE;
+        if let Some(created) = self.management.create_user(profile, deadline).await? {
+            return Ok(created);
+        }
+        // Another replica was faster, or somebody has this subject.
+        let subject = UserLookup::new(LookupField::Subject, &profile.subject)
+            .map_err(|_| QlikError::UserUnknown)?;
+        let there = self.management.user(&subject, deadline).await?;
+        there.ok_or(QlikError::UserUnknown)
+    }
+
+    /// Before a user's first token: creates whom the tenant does not know, and sets the groups.
+    pub async fn prepare(
+        self: &Arc<Self>,
+        user: &UserLookup,
+        profile: &Arc<Profile>,
+        deadline: Instant,
+    ) -> Result<(), QlikError> {
+        let there = match self.management.user(user, deadline).await {
+            // Without groups there is nothing that must come before the token.
+            Err(_) if profile.groups.is_none() => return Ok(()),
+            there => there?,
+        };
+        let wanted = MappedUser::Lookup(user.clone());
+        let there = match there {
+            Some(there) => Arc::new(there),
+            None if is_of(profile, &wanted) => self.create(profile).await?,
+            // The tenant says so itself when it is asked for the token.
+            None => return Ok(()),
+        };
+        match &profile.groups {
+            Some(groups) if there.groups != *groups => {
+                self.management.set_groups(&there, groups, deadline).await
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What the tenant says of a user now.
+    pub async fn standing(&self, user: &UserLookup, deadline: Instant) -> Standing {
+        match self.management.user(user, deadline).await {
+            Ok(None) => Standing::Absent,
+            Ok(Some(user)) if user.is_active => Standing::Active,
+            Ok(Some(_)) => Standing::Inactive,
+            Err(_) => Standing::NotKnown,
+        }
+    }
+}
+
+/// Whether a user created from the profile would be the one that is wanted.
+fn is_of(profile: &Profile, wanted: &MappedUser) -> bool {
+    match wanted {
+        MappedUser::Lookup(user) => {
+            user.field() == LookupField::Subject && user.value() == profile.subject
+        }
+        MappedUser::Email(email) => profile.email.as_deref().is_some_and(|own| email.is(own)),
+    }
+}

@@ -1,0 +1,68 @@
+//! `POST /service-token`: a back end gets a token of the tenant's service client itself.
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use tracing::Instrument;
+
+use super::answer::render;
+use super::body;
+use super::caller::{Facts, admit, check_permission};
+use super::frame::Exchange;
+use super::named::named_tenant;
+use super::problem::{Code, Problem};
+use crate::admission::Admitted;
+use crate::app::App;
+use crate::session::back_end::Permission;
+
+const ACTION: &str = "POST /service-token";
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ServiceRequest {
+    tenant: Option<String>,
+}
+
+pub(super) async fn service_token(
+    State(app): State<Arc<App>>,
+    Extension(exchange): Extension<Exchange>,
+    request: Request,
+) -> Response {
+    let mut facts = Facts::default();
+    let outcome = answer(&app, &exchange, request, &mut facts).await;
+    facts.audit(&app, &exchange, ACTION, outcome.as_ref().err());
+    outcome.into_response()
+}
+
+async fn answer(
+    app: &App,
+    exchange: &Exchange,
+    request: Request,
+    facts: &mut Facts,
+) -> Result<Response, Problem> {
+    let (head, body) = request.into_parts();
+    body::check_length(&head.headers)?;
+    let Admitted::BackEnd(back_end) = admit(app, exchange, &head.headers, facts).await? else {
+        return Err(Problem::new(
+            Code::CallerNotAllowed,
+            "Tokens of the service client are for back ends.",
+        ));
+    };
+    check_permission(&back_end, Permission::ServiceToken)?;
+    let body = body::read(body, exchange.deadline).await?;
+    let asked: ServiceRequest = body::parse(&head.headers, &body)?;
+    let tenant = named_tenant(app, &back_end, asked.tenant.as_deref())?;
+    // No user: the client itself.
+    facts.named = Some((Arc::clone(tenant), String::new()));
+    let asking = app.broker.service_token(&tenant.id, exchange.deadline);
+    let issued = asking.instrument(exchange.span()).await;
+    let issued = issued.ok_or(Problem::new(
+        Code::TenantNotAllowed,
+        "The tenant has no service client.",
+    ))??;
+    facts.issued = Some((Arc::clone(&issued.token), issued.source));
+    Ok(render(&issued, tenant, &head.headers))
+}

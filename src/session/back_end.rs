@@ -1,0 +1,29 @@
+//! Back ends: callers that are no person, and name the user themselves.
+
+use crate::tenant::TenantId;
+
+/// What a back end may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Permission {
+    /// `POST /session-token` for a user it names.
+    Token,
+    /// `POST /sessions`.
+    Sessions,
+    /// `POST /logout` for a session or user it names.
+    Logout,
+    /// `POST /service-token`.
+    ServiceToken,
+}
+
+/// A back end that proved itself, by a key or a certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BackEnd {
+    /// Names it in logs: the key's id, or the certificate's name.
+    pub id: String,
+    /// The tenants it may name. Never empty.
+    pub tenants: Vec<TenantId>,
+    /// The calls it may make.
+    pub allow: Vec<Permission>,
+    /// Whether a browser would add its proof by itself, as it does with a certificate.
+    pub ambient: bool,
+}

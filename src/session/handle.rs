@@ -1,0 +1,187 @@
+//! `handle`: an opaque session that a back end registered at login (`POST /sessions`).
+//!
+//! A handle reads `qtbs_` and 43 base64url characters. Only its digest is kept, so what leaks from
+//! memory opens nothing; it carries its own tenant, user and scopes, and is mapped by nobody.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use moka::policy::EvictionPolicy;
+use moka::sync::Cache;
+use tokio::time::Instant;
+
+use super::ended::{Began, Mark};
+use super::presented::Token;
+use super::{Bond, Caller, Outcome, Person, SessionError, Validity, Who};
+use crate::clock;
+use crate::digest;
+use crate::mapping::UserLookup;
+use crate::secret::Secret;
+use crate::tenant::{ScopeSet, TenantId};
+
+const PREFIX: &str = "qtbs_";
+/// 256 random bits, as base64url.
+const RANDOM_BYTES: usize = 32;
+const RANDOM_CHARS: usize = 43;
+/// One that ended is still told from one that never was for as long as it lived, at most this long.
+const REMEMBERED: u32 = 2;
+
+/// What a `handle` table says.
+#[derive(Clone, Debug)]
+pub struct HandleRules {
+    /// A cookie that may hold the handle.
+    pub cookie: Option<String>,
+    /// How long a handle lives at most.
+    pub ttl: Duration,
+    /// One that nobody shows for this long ends.
+    pub idle: Duration,
+}
+
+/// Whom a handle stands for.
+#[derive(Clone, Debug)]
+pub struct HandleGrant {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// The user.
+    pub user: UserLookup,
+    /// The scopes, when the back end named some. A page may then ask for no others.
+    pub scopes: Option<ScopeSet>,
+}
+
+/// A handle as it is kept.
+#[derive(Debug)]
+pub struct Handle {
+    grant: Arc<HandleGrant>,
+    idle: Duration,
+    began: SystemTime,
+    ends: SystemTime,
+    /// The same two by the clock that never jumps, but may stand still while a machine sleeps.
+    began_at: Instant,
+    ends_at: Instant,
+    /// When it was last shown by either clock: milliseconds since it began.
+    seen: [AtomicU64; 2],
+}
+
+/// A handle that was just made.
+#[derive(Debug)]
+pub struct NewHandle {
+    /// The handle: given to the back end, kept nowhere.
+    pub handle: Secret,
+    /// How long it lives.
+    pub life: Duration,
+    /// When it ends.
+    pub ends: SystemTime,
+}
+
+/// The handles of a table.
+#[derive(Debug)]
+pub struct Handles {
+    rules: HandleRules,
+    handles: Cache<[u8; 32], Arc<Handle>>,
+}
+
+impl Handles {
+    /// No handle yet. Beyond `capacity`, the one not seen for longest leaves.
+    pub fn new(rules: HandleRules, capacity: u64) -> Self {
+        // Whether a handle is good is decided by its own times; the map only keeps house.
+        let handles = Cache::builder()
+            .max_capacity(capacity)
+            .time_to_live(rules.ttl.saturating_mul(REMEMBERED))
+            .eviction_policy(EvictionPolicy::lru())
+            .build();
+        Self { rules, handles }
+    }
+
+    /// The cookie that may hold a handle.
+    pub fn cookie(&self) -> Option<&str> {
+        self.rules.cookie.as_deref()
+    }
+
+    /// Registers a session. A longer `life` than the table's is cut. `None` if the machine gives no
+    /// randomness.
+    pub fn make(&self, grant: HandleGrant, life: Option<Duration>) -> Option<NewHandle> {
+        let mut random = [0; RANDOM_BYTES];
+        aws_lc_rs::rand::fill(&mut random).ok()?;
+        let text = format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(random));
+        let life = life.map_or(self.rules.ttl, |life| life.min(self.rules.ttl));
+        let (began, began_at) = (clock::now(), Instant::now());
+        let handle = Handle {
+            grant: Arc::new(grant),
+            idle: self.rules.idle,
+            began,
+            ends: began + life,
+            began_at,
+            ends_at: began_at + life,
+            seen: Default::default(),
+        };
+        let ends = handle.ends;
+        self.handles.insert(key(&text), Arc::new(handle));
+        Some(NewHandle {
+            handle: Secret::new(text),
+            life,
+            ends,
+        })
+    }
+
+    pub(super) fn authenticate(&self, table: usize, token: Token<'_>) -> Outcome {
+        let Some(random) = token.text.strip_prefix(PREFIX) else {
+            return Outcome::NotMine("it is no handle");
+        };
+        let is_base64url = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+        if random.len() != RANDOM_CHARS || !random.bytes().all(is_base64url) {
+            return Outcome::Refused(SessionError::Invalid("the handle is malformed"));
+        }
+        let key = key(token.text);
+        let Some(handle) = self.handles.get(&key) else {
+            return Outcome::Refused(SessionError::UnknownHandle);
+        };
+        if !handle.touch() {
+            return Outcome::Refused(SessionError::Expired);
+        }
+        Outcome::Proven(Caller::Person(Box::new(Person {
+            table,
+            who: Who::Named(Arc::clone(&handle.grant)),
+            ambient: token.ambient,
+            mark: Mark {
+                session: Some(key),
+                ends: handle.ends,
+                began: Began::At(handle.began),
+            },
+            validity: Validity {
+                until: handle.ends,
+                bond: Bond::Handle(handle),
+            },
+        })))
+    }
+}
+
+/// The comparison of a digest that the caller cannot choose needs no constant time.
+fn key(handle: &str) -> [u8; 32] {
+    digest::of("handle", [handle])
+}
+
+impl Handle {
+    /// Whether it still lives, by both clocks; if so, it was seen just now.
+    pub(super) fn touch(&self) -> bool {
+        let (now, wall) = (Instant::now(), clock::now());
+        let ages = [
+            now.saturating_duration_since(self.began_at),
+            wall.duration_since(self.began).unwrap_or_default(),
+        ];
+        let rested = |(age, seen): (&Duration, &AtomicU64)| {
+            age.saturating_sub(Duration::from_millis(seen.load(Ordering::Acquire)))
+        };
+        let idle = ages.iter().zip(&self.seen).map(rested).max();
+        if now >= self.ends_at || wall >= self.ends || idle >= Some(self.idle) {
+            return false;
+        }
+        for (age, seen) in ages.iter().zip(&self.seen) {
+            let millis = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
+            seen.fetch_max(millis, Ordering::AcqRel);
+        }
+        true
+    }
+}
