@@ -185,3 +185,119 @@ impl Handle {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mapping::LookupField;
+    use tokio::time::advance;
+
+    const SECOND: Duration = Duration::from_secs(1);
+    const IDLE: Duration = Duration::from_secs(3600);
+    const TTL: Duration = Duration::from_secs(8 * 3600);
+
+    fn handles(capacity: u64) -> Handles {
+        let rules = HandleRules {
+            cookie: None,
+            ttl: TTL,
+            idle: IDLE,
+        };
+        Handles::new(rules, capacity)
+    }
+
+    fn grant() -> HandleGrant {
+        HandleGrant {
+            tenant: TenantId::parse("acme").unwrap(),
+            user: UserLookup::new(LookupField::Subject, "canary-ann").unwrap(),
+            scopes: None,
+        }
+    }
+
+    fn shown(handles: &Handles, handle: &NewHandle) -> Result<(), SessionError> {
+        let token = Token {
+            text: handle.handle.expose(),
+            ambient: false,
+        };
+        match handles.authenticate(0, token) {
+            Outcome::Proven(_) => Ok(()),
+            Outcome::Refused(error) => Err(error),
+            Outcome::NotMine(why) => panic!("{why}"),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_handle_that_rests_ends_to_the_second() {
+        let handles = handles(10);
+        let handle = handles.make(grant(), None).unwrap();
+        for _ in 0..3 {
+            advance(IDLE.checked_sub(SECOND).unwrap()).await;
+            assert_eq!(shown(&handles, &handle), Ok(()), "a second before");
+        }
+        advance(IDLE).await;
+        assert_eq!(shown(&handles, &handle), Err(SessionError::Expired));
+        advance(SECOND).await;
+        assert_eq!(
+            shown(&handles, &handle),
+            Err(SessionError::Expired),
+            "and showing it does not wake it"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_handle_in_use_ends_to_the_second() {
+        let handles = handles(10);
+        let handle = handles.make(grant(), None).unwrap();
+        assert_eq!(handle.life, TTL);
+        let half = IDLE / 2;
+        for _ in 0..15 {
+            advance(half).await;
+            assert_eq!(shown(&handles, &handle), Ok(()));
+        }
+        advance(half.checked_sub(SECOND).unwrap()).await;
+        assert_eq!(shown(&handles, &handle), Ok(()), "a second before");
+        advance(SECOND).await;
+        assert_eq!(shown(&handles, &handle), Err(SessionError::Expired));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_back_end_may_ask_for_less_life_and_not_for_more() {
+        let handles = handles(10);
+        let short = handles.make(grant(), Some(5 * SECOND)).unwrap();
+        let long = handles.make(grant(), Some(100 * TTL)).unwrap();
+        assert_eq!((short.life, long.life), (5 * SECOND, TTL));
+        advance(4 * SECOND).await;
+        assert_eq!(shown(&handles, &short), Ok(()));
+        advance(SECOND).await;
+        assert_eq!(shown(&handles, &short), Err(SessionError::Expired));
+        assert_eq!(shown(&handles, &long), Ok(()));
+    }
+
+    #[tokio::test]
+    async fn there_are_never_more_than_may_be_and_the_longest_unseen_leave() {
+        let handles = handles(100);
+        let first = handles.make(grant(), None).unwrap();
+        for _ in 0..1000 {
+            handles.make(grant(), None).unwrap();
+            assert_eq!(shown(&handles, &first), Ok(()), "it is in use");
+            handles.handles.run_pending_tasks();
+        }
+        assert_eq!(handles.handles.entry_count(), 100);
+    }
+
+    #[tokio::test]
+    async fn nothing_that_is_kept_opens_anything() {
+        let handles = handles(10);
+        let handle = handles.make(grant(), None).unwrap();
+        let kept = format!("{handles:?} {handle:?}");
+        let secret = handle.handle.expose();
+        assert!(!kept.contains(secret) && !kept.contains(&secret[5..]));
+        assert!(!kept.contains("canary"));
+        let (keys, _): (Vec<_>, Vec<_>) = handles.handles.iter().unzip();
+        assert_eq!(keys.len(), 1);
+        assert!(
+            !keys[0]
+                .windows(4)
+                .any(|part| secret.as_bytes().windows(4).any(|of| of == part))
+        );
+    }
+}
