@@ -78,10 +78,19 @@ impl Desk {
             }
             _ => Ok(()),
         };
-        prepared.map_err(|error| MintError {
+        // One user is one user, whatever the scopes.
+        let user = UserKey::new(&grant.tenant, &grant.user, &grant.tenant.scopes);
+        let failed = |error| MintError {
             error,
             tenant_pause: None,
-        })?;
+        };
+        if let Err(error) = prepared {
+            // What throttles the management client throttles the same tenant.
+            if matches!(error, QlikError::Throttled { .. }) {
+                self.pause.note(user, Some(&error));
+            }
+            return Err(failed(error));
+        }
         let asking = self
             .client
             .impersonate(&grant.user, &grant.scopes, deadline);
@@ -89,13 +98,8 @@ impl Desk {
             Err(error) => Err(self.explain(error, &grant.user, deadline).await),
             minted => minted,
         };
-        // One user is one user, whatever the scopes.
-        let user = UserKey::new(&grant.tenant, &grant.user, &grant.tenant.scopes);
         self.pause.note(user, minted.as_ref().err());
-        minted.map_err(|error| MintError {
-            error,
-            tenant_pause: None,
-        })
+        minted.map_err(failed)
     }
 
     /// The statuses and codes of a refusal are hardly documented: who is meant, the user or our
@@ -104,26 +108,26 @@ impl Desk {
         let Some(directory) = &self.directory else {
             return error;
         };
-        let status = match &error {
-            QlikError::UserUnknown => 400,
-            QlikError::UserDisabled => 403,
-            QlikError::ClientRefused {
-                certain: false,
-                status,
-                ..
-            } => *status,
-            _ => return error,
-        };
-        match (directory.standing(user, deadline).await, status) {
-            (Standing::NotKnown, _) => error,
+        let may_be_the_user = matches!(
+            error,
+            QlikError::UserUnknown
+                | QlikError::UserDisabled
+                | QlikError::ClientRefused { certain: false, .. }
+        );
+        if !may_be_the_user {
+            return error;
+        }
+        match (directory.standing(user, deadline).await, error) {
+            (Standing::NotKnown, error) => error,
             (Standing::Absent, _) => QlikError::UserUnknown,
             (Standing::Inactive, _) => QlikError::UserDisabled,
-            (Standing::Active, 403) => QlikError::UserTokenLimit,
-            (Standing::Active, status) => QlikError::ClientRefused {
-                status,
+            (Standing::Active, QlikError::UserDisabled) => QlikError::UserTokenLimit,
+            (Standing::Active, QlikError::UserUnknown) => QlikError::ClientRefused {
+                status: 400,
                 code: None,
                 certain: false,
             },
+            (Standing::Active, error) => error,
         }
     }
 

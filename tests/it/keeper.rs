@@ -121,8 +121,8 @@ async fn whoami(State(shared): State<Arc<Shared>>, uri: Uri, headers: HeaderMap)
         return answer;
     }
     let cookies = headers.get("cookie").map(|value| value.to_str().unwrap());
-    let pairs = cookies.unwrap_or_default().split("; ");
-    let sid = pairs.filter_map(|pair| pair.strip_prefix("sid=")).next();
+    let mut pairs = cookies.unwrap_or_default().split("; ");
+    let sid = pairs.find_map(|pair| pair.strip_prefix("sid="));
     match sid.and_then(|sid| shared.session(sid)) {
         Some(claims) => claims.to_string().into_response(),
         None => StatusCode::UNAUTHORIZED.into_response(),

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use qlik_token_broker::simulator::{Call, Simulator};
+use reqwest::header::HeaderName;
 use reqwest::{Method, RequestBuilder};
 use serde_json::json;
 
@@ -60,7 +61,7 @@ async fn only_what_is_listed_is_forwarded() {
     token(ask).await;
     let asked = &keeper.asked()[0];
     assert_eq!(asked.path, "/whoami");
-    let mut names: Vec<_> = asked.headers.keys().map(|name| name.as_str()).collect();
+    let mut names: Vec<_> = asked.headers.keys().map(HeaderName::as_str).collect();
     names.sort_unstable();
     assert_eq!(names, ["accept", "cookie", "host", "user-agent", "x-site"]);
     assert_eq!(
