@@ -440,6 +440,42 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_value_without_life_is_for_those_who_wait_and_for_nobody_after_them() {
+        let (cell, calls) = (Cell::default(), Arc::new(AtomicUsize::new(0)));
+        let ask = || {
+            let calls = Arc::clone(&calls);
+            cell.get(move || async move {
+                sleep(Duration::from_millis(100)).await;
+                let call = calls.fetch_add(1, Ordering::SeqCst) + 1;
+                Ok(Lease::fixed(Arc::new(call), Duration::ZERO))
+            })
+        };
+        for round in 1..4 {
+            let all = futures_util::future::join_all((0..50).map(|_| ask())).await;
+            assert!(all.into_iter().all(|got| *got.unwrap().value == round));
+        }
+        assert_eq!(calls.load(Ordering::SeqCst), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failure_without_a_pause_is_for_those_who_wait_and_for_nobody_after_them() {
+        let (cell, calls) = (Cell::default(), Arc::new(AtomicUsize::new(0)));
+        let ask = || {
+            let calls = Arc::clone(&calls);
+            cell.get(move || async move {
+                sleep(Duration::from_millis(100)).await;
+                calls.fetch_add(1, Ordering::SeqCst);
+                Err(Down(Some(Duration::ZERO)))
+            })
+        };
+        for round in 1..4 {
+            let all = futures_util::future::join_all((0..50).map(|_| ask())).await;
+            assert!(all.into_iter().all(|got| got.is_err()));
+            assert_eq!(calls.load(Ordering::SeqCst), round);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_failure_is_shared_during_its_pause_and_then_forgotten() {
         let (cell, upstream) = (Cell::default(), Arc::new(Upstream::default()));
         upstream.go_down(true);

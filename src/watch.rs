@@ -55,3 +55,45 @@ fn digest(files: &[PathBuf]) -> [u8; 32] {
     }
     parts.digest()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::time::timeout;
+
+    const SOON: Duration = Duration::from_millis(10);
+
+    async fn changes(watch: &mut Watch) -> bool {
+        timeout(20 * SOON, watch.changed(SOON)).await.is_ok()
+    }
+
+    #[tokio::test]
+    async fn content_counts_and_nothing_else() {
+        let folder = std::env::temp_dir().join(format!("qtb-watch-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let [one, other] = ["one", "other"].map(|name| folder.join(name));
+        std::fs::write(&one, "a").unwrap();
+        std::fs::write(&other, "b").unwrap();
+        let mut watch = Watch::new(vec![one.clone(), other.clone()]);
+        assert!(!changes(&mut watch).await);
+        std::fs::write(&one, "a").unwrap();
+        assert!(!changes(&mut watch).await, "touched");
+        std::fs::write(&other, "c").unwrap();
+        assert!(changes(&mut watch).await);
+        assert!(!changes(&mut watch).await, "once");
+        std::fs::write(&one, "c").unwrap();
+        std::fs::write(&other, "a").unwrap();
+        assert!(changes(&mut watch).await);
+        std::fs::remove_file(&one).unwrap();
+        assert!(changes(&mut watch).await, "gone");
+        std::fs::write(&one, "").unwrap();
+        assert!(changes(&mut watch).await, "empty is not gone");
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_files_nothing_ever_changes() {
+        let mut watch = Watch::new(Vec::new());
+        assert!(timeout(EVERY * 1000, watch.changed(EVERY)).await.is_err());
+    }
+}
