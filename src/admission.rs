@@ -21,7 +21,7 @@ use crate::broker::{Broker, Seat};
 use crate::clock;
 use crate::directory::Directory;
 use crate::mapping::{DenyList, MappedUser, UserLookup};
-use crate::session::ended::{Ended, UserMark};
+use crate::session::ended::{Began, Ended, UserMark};
 use crate::session::{Caller, Person, Presented, SessionError, Sessions, Who};
 use crate::telemetry::audit::Audit;
 use crate::tenant::{Grant, ScopeSet, Tenant, TenantId};
@@ -143,10 +143,12 @@ impl Admissions {
             .sessions
             .still_holds(known.table, &known.validity, now)
             .await;
-        if self.has_ended(known) {
-            return Err(SessionError::Expired);
+        match (self.has_ended(known), known.mark.began) {
+            (false, _) => Ok(holds),
+            // Its keeper may say yes again, and is asked.
+            (true, Began::Asked(_)) => Ok(false),
+            (true, _) => Err(SessionError::Expired),
         }
-        Ok(holds)
     }
 
     fn has_ended(&self, known: &Admission) -> bool {
@@ -154,7 +156,8 @@ impl Admissions {
         if known.logouts_seen.load(Ordering::Acquire) == logouts {
             return false;
         }
-        if self.ended.is_ended(&known.mark, known.user_mark()) {
+        let user = known.user_mark();
+        if self.ended.is_ended(&known.mark, user, clock::now()) {
             return true;
         }
         known.logouts_seen.store(logouts, Ordering::Release);
@@ -215,7 +218,8 @@ impl Admissions {
             whom,
             logouts_seen,
         };
-        if self.ended.is_ended(&admission.mark, admission.user_mark()) {
+        let user = admission.user_mark();
+        if self.ended.is_ended(&admission.mark, user, clock::now()) {
             return Err(SessionError::Expired.into());
         }
         Ok(admission)

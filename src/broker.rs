@@ -83,13 +83,14 @@ impl Broker {
     ) -> Self {
         let seats = Seats::new(Cells::new(settings.max_users, settings.idle));
         let desk = |(tenant, clients): (TenantId, TenantClients)| {
+            let pause = Arc::new(TenantPause::default());
             let desk = Desk {
                 client: clients.issuing,
                 directory: clients.directory,
                 service: clients
                     .service
-                    .map(|(client, scopes)| Service::new(client, scopes, settings.margins)),
-                pause: TenantPause::default(),
+                    .map(|(client, scopes)| Service::new(client, scopes, settings.margins, &pause)),
+                pause,
                 issuing: metrics::Issuing::of(tenant.as_str()),
                 cells: Arc::clone(&seats.cells),
                 margins: settings.margins,
@@ -265,8 +266,13 @@ impl Broker {
         tenant: &TenantId,
         deadline: Instant,
     ) -> Option<Result<Issued, BrokerError>> {
-        let service = self.desks.get(tenant)?.service.as_ref()?;
-        Some(service.token(deadline).await)
+        let desk = self.desks.get(tenant)?;
+        let issued = desk.service.as_ref()?.token(deadline).await;
+        if let Ok(issued) = &issued {
+            let minted = issued.source == Source::Minted;
+            desk.issuing.issued(minted, issued.token.remaining());
+        }
+        Some(issued)
     }
 
     /// Users with a cached token.

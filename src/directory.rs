@@ -12,7 +12,7 @@ use moka::sync::Cache;
 use tokio::time::Instant;
 
 use crate::digest;
-use crate::expiring::{CellError, ExpiringCell, Lease, Margins};
+use crate::expiring::{CellError, ExpiringCell, Lease};
 use crate::mapping::{DenyList, Email, LookupField, MappedUser, Profile, UserLookup};
 use crate::qlik::{Management, QlikError, User};
 
@@ -20,14 +20,17 @@ use crate::qlik::{Management, QlikError, User};
 const KNOWN: u64 = 100_000;
 /// How long a user is taken to be the same: an address may change hands, a role may be given.
 const FOUND_FOR: Duration = Duration::from_secs(300);
-const MARGINS: Margins = Margins {
-    refresh: Duration::from_secs(30),
-    min_life: Duration::ZERO,
-};
+/// How long if nobody can be asked: better than to shut out everybody who is found by e-mail.
+const KEPT_FOR: Duration = Duration::from_secs(3600);
+/// How long it is remembered that there is no such user.
+const MISSED_FOR: Duration = Duration::from_secs(30);
 /// One look-up or creation, with the token that it needs.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-type Cell = ExpiringCell<User, QlikError>;
+/// What was looked for. That there is nobody, or several, is an answer and no failure: it takes the
+/// place of an older one.
+type Looked = Result<Arc<User>, QlikError>;
+type Cell = ExpiringCell<Looked, QlikError>;
 
 /// See the module.
 #[derive(Debug)]
@@ -89,12 +92,15 @@ impl Directory {
         let got = cell.get(|| {
             let (directory, wanted) = (Arc::clone(self), wanted.clone());
             let profile = profile.cloned();
-            async move {
-                let user = directory.look(&wanted, profile.as_ref()).await?;
-                Ok(Lease::new(user, FOUND_FOR, MARGINS, 0.0))
-            }
+            async move { lease(directory.look(&wanted, profile.as_ref()).await, KEPT_FOR) }
         });
-        got.await.map(|got| got.value)
+        match &*got.await?.value {
+            Ok(user) => Ok(Arc::clone(user)),
+            Err(error) => Err(CellError::Failed {
+                error: error.clone(),
+                retry_after: MISSED_FOR,
+            }),
+        }
     }
 
     async fn look(
@@ -132,12 +138,14 @@ impl Directory {
         let got = cell.get(|| {
             let (directory, profile) = (Arc::clone(self), Arc::clone(profile));
             async move {
-                let user = Arc::new(directory.create_once(&profile).await?);
-                Ok(Lease::fixed(user, FOUND_FOR))
+                lease(
+                    directory.create_once(&profile).await.map(Arc::new),
+                    FOUND_FOR,
+                )
             }
         });
         match got.await {
-            Ok(got) => Ok(got.value),
+            Ok(got) => Looked::clone(&got.value),
             Err(CellError::Failed { error, .. }) => Err(error),
             Err(_) => Err(QlikError::Unreachable("creating the user broke")),
         }
@@ -190,6 +198,21 @@ impl Directory {
             Ok(Some(_)) => Standing::Inactive,
             Err(_) => Standing::NotKnown,
         }
+    }
+}
+
+/// How long an answer is believed; what is none is an error.
+fn lease(looked: Looked, kept_for: Duration) -> Result<Lease<Looked>, QlikError> {
+    match looked {
+        Ok(user) => Ok(Lease::renewed_every(
+            Arc::new(Ok(user)),
+            FOUND_FOR,
+            kept_for,
+        )),
+        Err(error) if error.is_about_the_user() => {
+            Ok(Lease::fixed(Arc::new(Err(error)), MISSED_FOR))
+        }
+        Err(error) => Err(error),
     }
 }
 

@@ -446,8 +446,8 @@ mod tests {
             let calls = Arc::clone(&calls);
             cell.get(move || async move {
                 sleep(Duration::from_millis(100)).await;
-                let call = calls.fetch_add(1, Ordering::SeqCst) + 1;
-                Ok(Lease::fixed(Arc::new(call), Duration::ZERO))
+                let number = calls.fetch_add(1, Ordering::SeqCst) + 1;
+                Ok(Lease::fixed(Arc::new(number), Duration::ZERO))
             })
         };
         for round in 1..4 {

@@ -16,9 +16,9 @@ use crate::tenant::{Grant, ScopeSet, Tenant};
 /// Why a person has no place.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PlaceError {
-    /// The tenant's user is one that is never impersonated.
-    #[error("the user is never impersonated")]
-    NotAllowed,
+    /// The tenant's user is one that is not impersonated.
+    #[error("the user is not impersonated: {0}")]
+    NotAllowed(&'static str),
     /// The session ended while its user was being looked up.
     #[error("the session has ended")]
     Ended,
@@ -81,8 +81,8 @@ impl Admissions {
         };
         let deny = table.users.as_ref().map(|users| &users.mapping.deny);
         let deny = deny.unwrap_or(&self.deny);
-        if is_refused(&user, deny, looked_up.refuse_admins) {
-            return Err(PlaceError::NotAllowed);
+        if let Some(why) = refusal(&user, deny, looked_up.refuse_admins) {
+            return Err(PlaceError::NotAllowed(why));
         }
         let lookup = match &looked_up.wanted {
             MappedUser::Lookup(user) => user.clone(),
@@ -101,15 +101,22 @@ impl Admissions {
 }
 
 /// What the tenant knows of a user may refuse it, although the session's words did not.
-fn is_refused(user: &User, deny: &DenyList, refuse_admins: bool) -> bool {
+fn refusal(user: &User, deny: &DenyList, refuse_admins: bool) -> Option<&'static str> {
     let names = [&user.subject, &user.id, &user.email];
     let client = user.client_id.iter();
-    user.client_id.is_some()
-        || refuse_admins && user.is_admin
-        || names
-            .into_iter()
-            .chain(client)
-            .any(|name| deny.refuses(name))
+    if user.client_id.is_some() {
+        Some("the user is a bot")
+    } else if names
+        .into_iter()
+        .chain(client)
+        .any(|name| deny.refuses(name))
+    {
+        Some("the deny list holds the user that was found")
+    } else if refuse_admins && user.is_admin {
+        Some("the user has a role of an administrator")
+    } else {
+        None
+    }
 }
 
 fn user_id(user: &User) -> Result<UserLookup, PlaceError> {

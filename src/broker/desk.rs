@@ -24,7 +24,7 @@ pub(super) struct Desk {
     /// Who the tenant's users are, where a management client can tell.
     pub directory: Option<Arc<Directory>>,
     pub service: Option<Service>,
-    pub pause: TenantPause,
+    pub pause: Arc<TenantPause>,
     pub issuing: Issuing,
     pub cells: Arc<Cells>,
     pub margins: Margins,
@@ -86,9 +86,7 @@ impl Desk {
         };
         if let Err(error) = prepared {
             // What throttles the management client throttles the same tenant.
-            if matches!(error, QlikError::Throttled { .. }) {
-                self.pause.note(user, Some(&error));
-            }
+            self.pause.note_throttle(&error);
             return Err(failed(error));
         }
         let asking = self

@@ -22,6 +22,20 @@ struct State {
     refused_for: Option<UserKey>,
 }
 
+impl State {
+    /// A shorter pause never cuts a longer one short.
+    fn leave_alone(&mut self, error: &QlikError, pause: Duration) {
+        let until = Instant::now() + pause;
+        if self
+            .pause
+            .as_ref()
+            .is_none_or(|(_, current)| *current < until)
+        {
+            self.pause = Some((error.clone(), until));
+        }
+    }
+}
+
 impl TenantPause {
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -68,14 +82,15 @@ impl TenantPause {
             }
             Some(_) => return,
         };
-        let until = Instant::now() + pause;
-        // A shorter pause never cuts a longer one short.
-        if state
-            .pause
-            .as_ref()
-            .is_none_or(|(_, current)| *current < until)
-        {
-            state.pause = error.cloned().map(|error| (error, until));
+        if let Some(error) = error {
+            state.leave_alone(error, pause);
+        }
+    }
+
+    /// Learns from a call that was no mint.
+    pub fn note_throttle(&self, error: &QlikError) {
+        if let QlikError::Throttled { retry_after } = error {
+            self.state().leave_alone(error, *retry_after);
         }
     }
 

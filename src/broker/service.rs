@@ -7,8 +7,9 @@ use tokio::time::{Instant, timeout_at};
 use super::error::{BrokerError, MintError};
 use super::issued::{Issued, UserToken};
 use super::live_or_late;
+use super::pause::TenantPause;
 use crate::expiring::{ExpiringCell, Lease, Margins};
-use crate::qlik::QlikClient;
+use crate::qlik::{QlikClient, QlikError};
 use crate::tenant::ScopeSet;
 
 #[derive(Debug)]
@@ -22,15 +23,23 @@ struct Inner {
     client: QlikClient,
     scopes: ScopeSet,
     margins: Margins,
+    /// The whole tenant's: what throttles one of its clients throttles all.
+    pause: Arc<TenantPause>,
 }
 
 impl Service {
-    pub fn new(client: QlikClient, scopes: ScopeSet, margins: Margins) -> Self {
+    pub fn new(
+        client: QlikClient,
+        scopes: ScopeSet,
+        margins: Margins,
+        pause: &Arc<TenantPause>,
+    ) -> Self {
         Self {
             inner: Arc::new(Inner {
                 client,
                 scopes,
                 margins,
+                pause: Arc::clone(pause),
             }),
             cell: Arc::default(),
         }
@@ -50,10 +59,20 @@ impl Service {
 
 impl Inner {
     async fn ask(&self, deadline: Instant) -> Result<Lease<UserToken>, MintError> {
+        // Only a throttle is the tenant's: what else stops it is about the issuing client.
+        if let Err((error @ QlikError::Throttled { .. }, left)) = self.pause.wait(deadline).await {
+            return Err(MintError {
+                error,
+                tenant_pause: Some(left),
+            });
+        }
         let asking = self.client.client_credentials(&self.scopes, deadline);
-        let access = asking.await.map_err(|error| MintError {
-            error,
-            tenant_pause: None,
+        let access = asking.await.map_err(|error| {
+            self.pause.note_throttle(&error);
+            MintError {
+                error,
+                tenant_pause: None,
+            }
         })?;
         let life = access.life;
         let token = Arc::new(UserToken::received(access, None));

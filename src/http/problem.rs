@@ -169,10 +169,11 @@ impl From<AdmissionError> for Problem {
 impl From<PlaceError> for Problem {
     fn from(error: PlaceError) -> Self {
         match error {
-            PlaceError::NotAllowed => Self::new(
+            PlaceError::NotAllowed(why) => Self::new(
                 Code::UserNotAllowed,
-                "The session leads to a user that is never impersonated.",
-            ),
+                "The session leads to a user that is not impersonated.",
+            )
+            .because(why),
             PlaceError::Ended => SessionError::Expired.into(),
             PlaceError::Broker(error) => error.into(),
         }
@@ -229,6 +230,10 @@ fn of_tenant(error: &QlikError, retry_after: Duration) -> Problem {
         QlikError::UserTokenLimit => (
             Code::UserTokenLimit,
             "The tenant has issued this user as many tokens as it allows.",
+        ),
+        QlikError::UserNotAskable => (
+            Code::UserNotAllowed,
+            "The tenant cannot be asked about this user: its value holds a quote or a backslash.",
         ),
         QlikError::UserAmbiguous => (
             Code::UserAmbiguous,

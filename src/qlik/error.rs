@@ -67,6 +67,10 @@ pub enum QlikError {
     /// The tenant has several users for what identifies one.
     #[error("the tenant has several such users")]
     UserAmbiguous,
+    /// A user that the tenant cannot be asked about: how a filter escapes quotes and backslashes is
+    /// not documented.
+    #[error("the user's value cannot stand in a filter")]
+    UserNotAskable,
     /// A whole answer that made no sense.
     #[error("the tenant's answer made no sense: {0}")]
     Malformed(&'static str),
@@ -81,6 +85,18 @@ impl QlikError {
         )
     }
 
+    /// Whether it says something of one user, and the tenant is well.
+    pub fn is_about_the_user(&self) -> bool {
+        matches!(
+            self,
+            Self::UserUnknown
+                | Self::UserDisabled
+                | Self::UserTokenLimit
+                | Self::UserAmbiguous
+                | Self::UserNotAskable
+        )
+    }
+
     /// As it is labelled in metrics.
     pub(super) fn label(&self) -> &'static str {
         match self {
@@ -92,6 +108,7 @@ impl QlikError {
             Self::UserDisabled => "user_disabled",
             Self::UserTokenLimit => "user_token_limit",
             Self::UserAmbiguous => "user_ambiguous",
+            Self::UserNotAskable => "user_not_askable",
             Self::Malformed(_) => "malformed",
         }
     }
@@ -105,7 +122,8 @@ impl Pause for QlikError {
             | Self::UserUnknown
             | Self::UserDisabled
             | Self::UserTokenLimit
-            | Self::UserAmbiguous => Some(REFUSED_PAUSE),
+            | Self::UserAmbiguous
+            | Self::UserNotAskable => Some(REFUSED_PAUSE),
             Self::Unreachable(_) | Self::Failed { .. } | Self::Malformed(_) => None,
         }
     }

@@ -109,10 +109,7 @@ impl Management {
     ) -> Result<Option<User>, QlikError> {
         let value = user.value();
         let Some(value_in_quotes) = quoted(value) else {
-            // How a tenant reads an escape is not documented, so such a user cannot be asked about.
-            return Err(QlikError::Malformed(
-                "a user whose value cannot stand in a filter",
-            ));
+            return Err(QlikError::UserNotAskable);
         };
         let (field, is_user): (_, fn(&User, &str) -> bool) = match user.field() {
             LookupField::Subject => ("subject", |user, value| user.subject == value),
@@ -131,7 +128,7 @@ impl Management {
         email: &Email,
         deadline: Instant,
     ) -> Result<Option<User>, QlikError> {
-        let value = quoted(email.as_str()).ok_or(QlikError::UserUnknown)?;
+        let value = quoted(email.as_str()).ok_or(QlikError::UserNotAskable)?;
         let filter = format!("email eq {value} and (status eq \"active\")");
         let found = self.find(&filter, deadline).await?;
         let hits = found.into_iter();

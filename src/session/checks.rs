@@ -32,13 +32,19 @@ pub(super) struct Vouched {
     pub claims: Map<String, Value>,
     /// How long that is believed.
     pub until: SystemTime,
+    /// When the keeper was asked.
+    pub asked: SystemTime,
 }
 
 impl Vouched {
     /// Believed for `life` from now on; not at all, but by those who wait now, when it is zero.
-    pub fn lease(claims: Map<String, Value>, life: Duration) -> Lease<Self> {
-        let until = clock::now() + life;
-        Lease::fixed(Arc::new(Self { claims, until }), life)
+    pub fn lease(claims: Map<String, Value>, life: Duration, asked: SystemTime) -> Lease<Self> {
+        let vouched = Self {
+            claims,
+            until: clock::now() + life,
+            asked,
+        };
+        Lease::fixed(Arc::new(vouched), life)
     }
 }
 

@@ -35,8 +35,8 @@ pub enum Began {
     At(SystemTime),
     /// Nobody knows: before every logout, to be safe.
     Unknown,
-    /// Whoever keeps the session is asked about it again and again, and ends it.
-    AskedAgain,
+    /// Whoever keeps the session is asked about it again and again, this time at last.
+    Asked(SystemTime),
 }
 
 /// The digest of a user, whatever the scopes.
@@ -89,26 +89,26 @@ impl Ended {
         self.changes.fetch_add(1, Ordering::Release);
     }
 
-    /// Ends every session of a user that began up to now.
+    /// Ends every session of a user that began, or was last asked about, up to now.
     pub fn end_user(&self, user: UserMark, now: SystemTime) {
         self.state().users.insert(user, now);
         self.changes.fetch_add(1, Ordering::Release);
     }
 
     /// Whether a session was ended, by itself or with all of its user's, where that is known.
-    pub fn is_ended(&self, mark: &Mark, user: Option<UserMark>) -> bool {
+    pub fn is_ended(&self, mark: &Mark, user: Option<UserMark>, now: SystemTime) -> bool {
         let state = self.state();
         let with_user = user
             .and_then(|user| state.users.get(&user))
             .is_some_and(|at| match mark.began {
-                Began::At(began) => began <= *at,
+                Began::At(time) | Began::Asked(time) => time <= *at,
                 Began::Unknown => true,
-                Began::AskedAgain => false,
             });
         with_user
             || mark
                 .session
-                .is_some_and(|session| state.sessions.contains_key(&session))
+                .and_then(|session| state.sessions.get(&session))
+                .is_some_and(|ends| *ends > now)
     }
 }
 
@@ -142,11 +142,13 @@ mod tests {
     fn a_user_s_logout_ends_what_began_up_to_now_and_what_has_no_date() {
         let ended = Ended::default();
         ended.end_user(user("ann"), at(100));
-        let is_ended = |began, name| ended.is_ended(&mark([1; 32], 1000, began), Some(user(name)));
+        let is_ended =
+            |began, name| ended.is_ended(&mark([1; 32], 1000, began), Some(user(name)), at(200));
         assert!(is_ended(Began::At(at(100)), "ann"));
         assert!(is_ended(Began::Unknown, "ann"));
         assert!(!is_ended(Began::At(at(101)), "ann"));
-        assert!(!is_ended(Began::AskedAgain, "ann"));
+        assert!(is_ended(Began::Asked(at(100)), "ann"));
+        assert!(!is_ended(Began::Asked(at(101)), "ann"), "asked again");
         assert!(!is_ended(Began::At(at(100)), "bob"));
     }
 
@@ -161,7 +163,8 @@ mod tests {
             let now = at(u64::from(other / 100));
             ended.end_session(&mark(session, 10, Began::Unknown), now);
         }
-        assert!(ended.is_ended(&kept, None));
+        assert!(ended.is_ended(&kept, None, at(999)));
+        assert!(!ended.is_ended(&kept, None, at(1_000)));
         assert!(
             ended.state().sessions.len() < 4_000,
             "the expired ones were swept"

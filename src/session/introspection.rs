@@ -94,7 +94,7 @@ impl Introspection {
             mark: Mark {
                 session: Some(key),
                 ends: exp.unwrap_or_else(|| vouched.until + UNKNOWN_LIFE),
-                began: iat.map_or(Began::AskedAgain, Began::At),
+                began: iat.map_or(Began::Asked(vouched.asked), Began::At),
             },
             validity: Validity {
                 until: vouched.until,
@@ -106,11 +106,12 @@ impl Introspection {
 
 impl Asker {
     async fn ask(&self, token: &str) -> Result<Lease<Vouched>, No> {
+        let asked = clock::now();
         let claims = self.claims(token).await?;
         let now = clock::now();
         let left = self.judge(&claims, now)?;
         let life = left.map_or(self.rules.cache, |left| left.min(self.rules.cache));
-        Ok(Vouched::lease(claims, life))
+        Ok(Vouched::lease(claims, life, asked))
     }
 
     async fn claims(&self, token: &str) -> Result<Map<String, Value>, No> {

@@ -11,6 +11,7 @@ use super::checks::{Checks, No, Vouched, no_answer, odd_status};
 use super::ended::{Began, Mark};
 use super::presented::{Doubled, is_ours, unquoted};
 use super::{Bond, Caller, Outcome, Person, Presented, SessionError, UNKNOWN_LIFE, Validity, Who};
+use crate::clock;
 use crate::digest::Parts;
 use crate::expiring::Lease;
 use crate::identity::Claims;
@@ -93,7 +94,7 @@ impl PortalCheck {
             mark: Mark {
                 session: Some(forwarded.session),
                 ends: vouched.until + UNKNOWN_LIFE,
-                began: Began::AskedAgain,
+                began: Began::Asked(vouched.asked),
             },
             validity: Validity {
                 until: vouched.until,
@@ -145,6 +146,7 @@ impl PortalCheck {
 
 impl Asker {
     async fn ask(&self, headers: HeaderMap) -> Result<Lease<Vouched>, No> {
+        let asked = clock::now();
         let sent = self.http.get(&self.rules.url).headers(headers).send();
         let response = sent.await.map_err(|error| no_answer(&error))?;
         match response.status().as_u16() {
@@ -159,6 +161,6 @@ impl Asker {
         let body = body.map_err(|_| No::Failed("the portal's answer is cut off or too long"))?;
         let claims = serde_json::from_slice(&body)
             .map_err(|_| No::Failed("the portal did not answer with a JSON object"))?;
-        Ok(Vouched::lease(claims, self.rules.cache))
+        Ok(Vouched::lease(claims, self.rules.cache, asked))
     }
 }

@@ -113,7 +113,7 @@ impl TrustedHeader {
             mark: Mark {
                 session: None,
                 ends: until,
-                began: Began::AskedAgain,
+                began: Began::Asked(now),
             },
             validity: Validity {
                 until,

@@ -8,7 +8,9 @@ use reqwest::header::HeaderName;
 use reqwest::{Method, RequestBuilder};
 use serde_json::json;
 
-use super::harness::{Broker, KEY, PAGE, header, refused, tenant, tenant_table, token, who_is};
+use super::harness::{
+    Broker, KEY, PAGE, header, key_table, refused, subject, tenant, tenant_table, token, who_is,
+};
 use super::keeper::Keeper;
 
 fn table(keeper: &Keeper, lines: &str) -> String {
@@ -348,4 +350,25 @@ async fn one_odd_session_never_stops_the_others() {
     )
     .await;
     assert_eq!(keeper.questions(), 11, "the odd one has its own pause");
+}
+
+/// C37: a logout everywhere does not wait until an old answer of the portal is forgotten.
+#[tokio::test]
+async fn c37_a_logout_everywhere_makes_old_answers_worthless_at_once() {
+    let (tenant, keeper) = (tenant().await, Keeper::start().await);
+    let config = table(&keeper, "cache = '2s'")
+        + &key_table(&["acme"])
+        + &tenant_table("acme", &tenant.url());
+    let broker = Broker::start(&config);
+    keeper.log_in("s1", json!({"name": "ann"}));
+    token(broker.with_cookie("sid=s1")).await;
+    keeper.log_out("s1");
+    let everywhere = json!({"user_lookup": subject("ann")});
+    let ended = broker.post("/logout").bearer_auth(KEY).json(&everywhere);
+    assert_eq!(ended.send().await.unwrap().status(), 204);
+    refused(broker.with_cookie("sid=s1"), 401, "session_expired").await;
+    assert_eq!(tenant.calls(Call::TokenImpersonation), 1);
+    // A login after it is a new answer.
+    keeper.log_in("s2", json!({"name": "ann"}));
+    token(broker.with_cookie("sid=s2")).await;
 }
