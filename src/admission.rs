@@ -123,7 +123,9 @@ impl Admissions {
 
     /// Proves, maps and remembers. Calls an issuer or a portal at most, never a tenant.
     pub async fn admit(&self, presented: &Presented<'_>) -> Result<Admitted, AdmissionError> {
-        let person = match self.sessions.authenticate(presented, clock::now()).await? {
+        let logout = self.ended.last_everywhere();
+        let proving = self.sessions.authenticate(presented, clock::now(), logout);
+        let person = match proving.await? {
             Caller::BackEnd(back_end) => return Ok(Admitted::BackEnd(back_end)),
             Caller::Person(person) => person,
         };
@@ -264,12 +266,12 @@ impl Admissions {
     pub async fn log_out(&self, admission: &Admission) {
         // First of all: whatever fails below, the session has ended.
         self.ended.end_session(&admission.mark, clock::now());
-        let place = match admission.place_now() {
-            Some(place) => Some(place),
-            // Another of the user's sessions may have left a token.
-            None => self.place_of(admission).await.ok(),
-        };
-        if let Some(place) = place {
+        if admission.place_now().is_none() {
+            // Another of the user's sessions may have left a token. That this one has ended is the
+            // answer, and the place is known nevertheless.
+            drop(self.look_up(admission, false).await);
+        }
+        if let Some(place) = admission.place_now() {
             self.end_tokens(&place);
         }
     }

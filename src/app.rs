@@ -164,10 +164,10 @@ fn session_table(
             Authenticator::Handle(Handles::new(rules, capacity))
         }
         SessionKind::Introspection(rules) => {
-            Authenticator::Introspection(Introspection::new(rules, http()?))
+            Authenticator::Introspection(Introspection::new(&table.name, rules, http()?))
         }
         SessionKind::PortalCheck(rules) => {
-            Authenticator::PortalCheck(PortalCheck::new(rules, http()?))
+            Authenticator::PortalCheck(PortalCheck::new(&table.name, rules, http()?))
         }
         SessionKind::TrustedHeader(rules) => {
             Authenticator::TrustedHeader(TrustedHeader::new(rules))

@@ -19,7 +19,7 @@ use tokio::time::{Instant, timeout_at};
 use tracing::Instrument;
 
 use crate::directory::Directory;
-use crate::expiring::{Lease, Margins, NotRenewed};
+use crate::expiring::{CellError, Lease, Margins, NotRenewed};
 use crate::mapping::{Profile, UserLookup};
 use crate::qlik::{Liveness, QlikClient};
 use crate::telemetry::audit::Audit;
@@ -133,6 +133,8 @@ impl Broker {
             None => self.get(desk, seat, &cell, deadline).await?,
             Some(rejected) => self.replace(desk, seat, &cell, rejected, deadline).await?,
         };
+        // One that was minted for this seat has its groups.
+        seat.takes(&issued.token);
         let (source, life) = (issued.source, issued.token.remaining());
         desk.issuing.issued(source == Source::Minted, life);
         Ok(issued)
@@ -179,7 +181,7 @@ impl Broker {
             Ok(Ok(token)) => Ok(Issued::minted(token)),
             // Until the pause is over the groups are those of a moment ago.
             Ok(Err(NotRenewed::TooSoon(_))) => Ok(Issued::local(Arc::clone(held.value()))),
-            Ok(Err(NotRenewed::Cell(error))) => Err(error.into()),
+            Ok(Err(NotRenewed::Cell(error))) => live_or(cell, error),
         }
     }
 
@@ -216,10 +218,7 @@ impl Broker {
             Ok(Err(NotRenewed::TooSoon(retry_after))) => {
                 Err(BrokerError::RenewalTooSoon { retry_after })
             }
-            Ok(Err(NotRenewed::Cell(error))) => match cell.live() {
-                Some(lease) => Ok(Issued::local(Arc::clone(lease.value()))),
-                None => Err(error.into()),
-            },
+            Ok(Err(NotRenewed::Cell(error))) => live_or(cell, error),
         }
     }
 
@@ -287,6 +286,14 @@ impl Broker {
         let mut troubles: Vec<_> = troubles.collect();
         troubles.sort();
         troubles
+    }
+}
+
+/// A failed renewal never takes a live token away.
+fn live_or(cell: &UserCell, error: CellError<MintError>) -> Result<Issued, BrokerError> {
+    match cell.live() {
+        Some(lease) => Ok(Issued::local(Arc::clone(lease.value()))),
+        None => Err(error.into()),
     }
 }
 

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use crate::digest;
 use crate::expiring::{CellError, ExpiringCell, Lease};
 use crate::mapping::{DenyList, Email, LookupField, MappedUser, Profile, UserLookup};
+use crate::qlik::management::reason;
 use crate::qlik::{Management, QlikError, User};
 
 /// Users that are known at a time; one more displaces the one not asked for longest.
@@ -53,6 +54,17 @@ pub enum Standing {
     NotKnown,
 }
 
+/// What was done before a user's first token.
+#[derive(Debug)]
+pub enum Prepared {
+    /// The user is there, in the groups of its profile.
+    Done,
+    /// Nobody was found whom the profile describes.
+    NotFound,
+    /// Whether the user is there could not be asked.
+    NotAsked(QlikError),
+}
+
 impl Directory {
     /// Knows nobody yet.
     pub fn new(management: Arc<Management>) -> Self {
@@ -88,7 +100,7 @@ impl Directory {
         };
         let subject = profile.map_or("", |profile| profile.subject.as_str());
         let key = digest::of(field, [value.as_str(), subject]);
-        let cell = self.known.entry(key).or_default().into_value();
+        let cell = self.known.entry(key).or_insert_with(new_cell).into_value();
         let got = cell.get(|| {
             let (directory, wanted) = (Arc::clone(self), wanted.clone());
             let profile = profile.cloned();
@@ -116,6 +128,12 @@ impl Directory {
         match (found, profile) {
             (Some(user), _) => Ok(Arc::new(user)),
             (None, Some(profile)) if is_of(profile, wanted) => {
+                // Whoever was disabled does not come back under another subject.
+                if let MappedUser::Email(email) = wanted
+                    && self.management.is_address_taken(email, deadline).await?
+                {
+                    return Err(QlikError::UserDisabled);
+                }
                 let created = self.create(profile).await?;
                 // The subject may be there already, under another address or disabled.
                 let is_wanted = |email: &Email| created.is_active && email.is(&created.email);
@@ -134,7 +152,11 @@ impl Directory {
             return Err(QlikError::UserUnknown);
         }
         let key = digest::of("created", [profile.subject.as_str()]);
-        let cell = self.created.entry(key).or_default().into_value();
+        let cell = self
+            .created
+            .entry(key)
+            .or_insert_with(new_cell)
+            .into_value();
         let got = cell.get(|| {
             let (directory, profile) = (Arc::clone(self), Arc::clone(profile));
             async move {
@@ -146,8 +168,7 @@ impl Directory {
         });
         match got.await {
             Ok(got) => Looked::clone(&got.value),
-            Err(CellError::Failed { error, .. }) => Err(error),
-            Err(_) => Err(QlikError::Unreachable("creating the user broke")),
+            Err(error) => Err(reason(error)),
         }
     }
 
@@ -169,25 +190,30 @@ impl Directory {
         user: &UserLookup,
         profile: &Arc<Profile>,
         deadline: Instant,
-    ) -> Result<(), QlikError> {
+    ) -> Result<Prepared, QlikError> {
+        let may_create = is_of(profile, &MappedUser::Lookup(user.clone()));
+        if profile.groups.is_none() && !may_create {
+            return Ok(Prepared::NotFound);
+        }
         let there = match self.management.user(user, deadline).await {
             // Without groups there is nothing that must come before the token.
-            Err(_) if profile.groups.is_none() => return Ok(()),
+            Err(error) if profile.groups.is_none() => return Ok(Prepared::NotAsked(error)),
             there => there?,
         };
-        let wanted = MappedUser::Lookup(user.clone());
         let there = match there {
             Some(there) => Arc::new(there),
-            None if is_of(profile, &wanted) => self.create(profile).await?,
+            None if may_create => self.create(profile).await?,
             // The tenant says so itself when it is asked for the token.
-            None => return Ok(()),
+            None => return Ok(Prepared::NotFound),
         };
-        match &profile.groups {
-            Some(groups) if there.groups != *groups => {
-                self.management.set_groups(&there, groups, deadline).await
-            }
-            _ => Ok(()),
+        if let Some(groups) = profile
+            .groups
+            .as_ref()
+            .filter(|groups| there.groups != **groups)
+        {
+            self.management.set_groups(&there, groups, deadline).await?;
         }
+        Ok(Prepared::Done)
     }
 
     /// What the tenant says of a user now.
@@ -199,6 +225,11 @@ impl Directory {
             Err(_) => Standing::NotKnown,
         }
     }
+}
+
+/// For `or_insert_with`, of which `or_default` is no shorter form: it may lose a cell to a race.
+fn new_cell() -> Arc<Cell> {
+    Arc::default()
 }
 
 /// How long an answer is believed; what is none is an error.

@@ -44,6 +44,11 @@ impl Claims {
         }
     }
 
+    /// Whether a claim is there at all; `null` is not.
+    pub fn holds(&self, path: &str) -> bool {
+        self.find(path).is_some_and(|value| !value.is_null())
+    }
+
     /// The texts of a claim that is a list of them, or one text. `None` if it is neither.
     pub fn list(&self, path: &str) -> Option<Vec<&str>> {
         match self.find(path)? {

@@ -45,10 +45,12 @@ async fn readyz(State(app): State<Arc<App>>) -> Response {
     let useless = every_tenant
         && app.broker.cached_users() == 0
         && troubles.iter().all(|(_, why)| *why == "client_refused");
-    let reasons: Vec<Value> = troubles
+    let tenants = troubles
         .iter()
-        .map(|(tenant, why)| json!({"tenant": tenant.as_str(), "reason": why}))
-        .collect();
+        .map(|(tenant, why)| json!({"tenant": tenant.as_str(), "reason": why}));
+    let sessions = app.admissions.sessions().troubles();
+    let sessions = sessions.map(|table| json!({"session": &**table, "reason": "unanswered"}));
+    let reasons: Vec<Value> = tenants.chain(sessions).collect();
     let (status, word) = match (app.is_stopping(), useless, reasons.is_empty()) {
         (true, ..) => (StatusCode::SERVICE_UNAVAILABLE, "stopping"),
         (_, true, _) => (StatusCode::SERVICE_UNAVAILABLE, "unready"),

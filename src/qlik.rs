@@ -7,6 +7,7 @@ pub mod credential;
 pub mod error;
 pub mod management;
 mod oauth_clients;
+mod revoke;
 pub mod token;
 mod users;
 
@@ -21,7 +22,8 @@ use crate::secret::Secret;
 pub use credential::{AssertionAlgorithm, Credential, Proof};
 pub use error::QlikError;
 pub use management::Management;
-pub use token::{Liveness, QlikClient};
+pub use revoke::Liveness;
+pub use token::QlikClient;
 pub use users::User;
 
 /// Long enough to be unique, short enough for a log line: 132 of SHA-256's bits.

@@ -183,18 +183,33 @@ impl Sessions {
         self.looks.digest(presented)
     }
 
-    /// Asks the tables in turn. Calls an issuer or a portal at most, never a tenant.
+    /// The tables whose issuer or portal is left alone at the moment, because it gave no answers.
+    pub fn troubles(&self) -> impl Iterator<Item = &Arc<str>> {
+        let in_trouble = self
+            .tables
+            .iter()
+            .filter(|table| match &table.authenticator {
+                Authenticator::Introspection(introspection) => introspection.is_resting(),
+                Authenticator::PortalCheck(check) => check.is_resting(),
+                _ => false,
+            });
+        in_trouble.map(|table| &table.name)
+    }
+
+    /// Asks the tables in turn. Calls an issuer or a portal at most, never a tenant. `logout` is when
+    /// all of somebody's sessions were ended last: what a keeper said before counts no more.
     pub async fn authenticate(
         &self,
         presented: &Presented<'_>,
         now: SystemTime,
+        logout: Option<SystemTime>,
     ) -> Result<Caller, SessionError> {
         let mut seen = match presented.authorization {
             Authorization::Absent => None,
             _ => Some("no session table looks at it"),
         };
         for (index, table) in self.tables.iter().enumerate() {
-            match table.authenticate(index, presented, now).await {
+            match table.authenticate(index, presented, now, logout).await {
                 Outcome::NotMine("") => {}
                 Outcome::NotMine(why) => seen = Some(why),
                 Outcome::Proven(caller) => return Ok(caller),
@@ -214,7 +229,9 @@ impl Sessions {
             self.tables.get(table).map(|table| &table.authenticator),
         ) {
             (Bond::None, Some(_)) => true,
-            (Bond::Handle(handle), Some(_)) => handle.touch(),
+            (Bond::Handle(handle), Some(Authenticator::Handle(handles))) => {
+                handles.still_lives(handle)
+            }
             (Bond::Keys(keys), Some(Authenticator::Jwt(jwt))) => jwt.verifies_with(keys).await,
             _ => false,
         }
@@ -227,6 +244,7 @@ impl Table {
         index: usize,
         presented: &Presented<'_>,
         now: SystemTime,
+        logout: Option<SystemTime>,
     ) -> Outcome {
         let token = match self.token(presented) {
             Ok(token) => token,
@@ -239,9 +257,11 @@ impl Table {
             _ if presented.is_ours() => Outcome::NotMine(""),
             (Authenticator::Jwt(jwt), Some(token)) => jwt.authenticate(index, token, now).await,
             (Authenticator::Introspection(introspection), Some(token)) => {
-                introspection.authenticate(index, token).await
+                introspection.authenticate(index, token, logout).await
             }
-            (Authenticator::PortalCheck(check), _) => check.authenticate(index, presented).await,
+            (Authenticator::PortalCheck(check), _) => {
+                check.authenticate(index, presented, logout).await
+            }
             (Authenticator::TrustedHeader(trusted), _) => {
                 trusted.authenticate(index, presented, now)
             }

@@ -132,6 +132,8 @@ pub fn names(certificate: &CertificateDer<'_>) -> Vec<String> {
     let Ok(parsed) = EndEntityCert::try_from(certificate) else {
         return Vec::new();
     };
-    let names = parsed.valid_dns_names().chain(parsed.valid_uri_names());
+    // A URI has a scheme, and no DNS name has a colon: neither is taken for the other.
+    let uris = parsed.valid_uri_names().filter(|uri| uri.contains(':'));
+    let names = parsed.valid_dns_names().chain(uris);
     names.map(str::to_owned).collect()
 }

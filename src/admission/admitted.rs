@@ -107,6 +107,14 @@ impl Admission {
         &self.tenant
     }
 
+    /// The place, if the tenant never has to be asked for it.
+    pub fn known_place(&self) -> Option<&Arc<Place>> {
+        match &self.whom {
+            Whom::Known(place) => Some(place),
+            Whom::LookedUp(_) => None,
+        }
+    }
+
     /// The place, as far as it is known without asking.
     pub fn place_now(&self) -> Option<Arc<Place>> {
         match &self.whom {

@@ -59,8 +59,14 @@ pub fn decide(
     };
     let tenant = Arc::clone(tenant.ok_or(AdmissionError::NoTenant)?);
     let scopes = offered(&tenant, users.scope.as_ref())?;
-    let rules = tenant.provision.as_ref();
-    let profile = rules.and_then(|rules| rules.profile(claims)).map(Arc::new);
+    let profile = match &tenant.provision {
+        None => None,
+        Some(rules) => rules.profile(claims).map_err(|why| MappingError::Refused {
+            rule: mapped.rule,
+            why,
+        })?,
+    };
+    let profile = profile.map(Arc::new);
     if let Some(profile) = &profile
         && users.mapping.deny.refuses(&profile.subject)
     {

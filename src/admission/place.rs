@@ -61,6 +61,14 @@ impl Admissions {
     /// The place of a person. Asks the tenant who it is where the rules found an e-mail address or
     /// administrators are refused: to be called when everything else about the request is good.
     pub async fn place_of(&self, admission: &Admission) -> Result<Arc<Place>, PlaceError> {
+        self.look_up(admission, true).await
+    }
+
+    pub(super) async fn look_up(
+        &self,
+        admission: &Admission,
+        may_create: bool,
+    ) -> Result<Arc<Place>, PlaceError> {
         let looked_up = match &admission.whom {
             Whom::Known(place) => return Ok(Arc::clone(place)),
             Whom::LookedUp(looked_up) => looked_up,
@@ -69,7 +77,8 @@ impl Admissions {
         // The configuration is refused where a table needs a directory and the tenant has none.
         let directory = self.directories.get(&tenant.id);
         let directory = directory.ok_or(PlaceError::Broker(BrokerError::Internal))?;
-        let finding = directory.find(&looked_up.wanted, looked_up.profile.as_ref());
+        let profile = looked_up.profile.as_ref().filter(|_| may_create);
+        let finding = directory.find(&looked_up.wanted, profile);
         let user = finding.await?;
         if let Some(known) = &*looked_up.found.load()
             && Arc::ptr_eq(&known.user, &user)

@@ -80,17 +80,15 @@ impl Cells {
         if let Some(cell) = self.users.get(&key) {
             return cell;
         }
-        let entry = self.arriving.entry(key).or_default();
-        if !entry.is_fresh() {
-            return entry.into_value();
-        }
-        // It may have been promoted between the two looks: the older cell is the one.
+        // `or_default` would be a look and an insertion, between which another thread's cell gets lost.
+        let entry = self.arriving.entry(key).or_insert_with(new_cell);
+        // One may have been promoted between the two looks: the older cell is the one.
         match self.users.get(&key) {
-            Some(cell) => {
+            Some(cell) if !Arc::ptr_eq(&cell, entry.value()) => {
                 self.arriving.invalidate(&key);
                 cell
             }
-            None => entry.into_value(),
+            _ => entry.into_value(),
         }
     }
 
@@ -130,6 +128,10 @@ impl Cells {
         self.users.run_pending_tasks();
         self.users.entry_count()
     }
+}
+
+fn new_cell() -> Arc<UserCell> {
+    Arc::default()
 }
 
 #[cfg(test)]

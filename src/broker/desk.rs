@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::time::Instant;
+use tokio::time::{Duration, Instant};
 
 use super::cells::{Cells, UserCell, UserKey};
 use super::error::MintError;
@@ -10,13 +10,16 @@ use super::issued::UserToken;
 use super::pause::TenantPause;
 use super::seat::Seat;
 use super::service::Service;
-use crate::directory::{Directory, Standing};
+use crate::directory::{Directory, Prepared, Standing};
 use crate::expiring::{Lease, Margins};
 use crate::mapping::{Profile, UserLookup};
 use crate::qlik::{AccessToken, QlikClient, QlikError};
 use crate::telemetry::audit::Audit;
 use crate::telemetry::metrics::Issuing;
 use crate::tenant::{Grant, TenantId};
+
+/// How long a revocation may take in all; nobody waits for it.
+const REVOKE_PATIENCE: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
 pub(super) struct Desk {
@@ -50,54 +53,60 @@ impl Desk {
             if renews {
                 desk.issuing.refreshed(minted.is_ok());
             }
-            let access = minted.inspect_err(
+            let (access, prepared) = minted.inspect_err(
                 |error| tracing::warn!(tenant = %grant.tenant.id, error = %error.error, "no token"),
             )?;
             desk.cells.promote(key, &cell);
             let life = access.life;
+            let groups = groups.filter(|_| knows_groups || prepared);
             let token = Arc::new(UserToken::received(access, groups));
             Ok(Lease::new(token, life, desk.margins, jitter()))
         }
     }
 
+    /// A token, and whether the user was put into the groups of its profile before.
     async fn ask(
         &self,
         grant: &Grant,
         profile: Option<&Arc<Profile>>,
         deadline: Instant,
-    ) -> Result<AccessToken, MintError> {
+    ) -> Result<(AccessToken, bool), MintError> {
         if let Err((error, left)) = self.pause.wait(deadline).await {
             return Err(MintError {
                 error,
                 tenant_pause: Some(left),
             });
         }
-        let prepared = match (&self.directory, profile) {
-            (Some(directory), Some(profile)) => {
-                directory.prepare(&grant.user, profile, deadline).await
-            }
-            _ => Ok(()),
-        };
-        // One user is one user, whatever the scopes.
-        let user = UserKey::new(&grant.tenant, &grant.user, &grant.tenant.scopes);
         let failed = |error| MintError {
             error,
             tenant_pause: None,
         };
-        if let Err(error) = prepared {
+        let prepared = match (&self.directory, profile) {
+            (Some(directory), Some(profile)) => {
+                let half = half_way(deadline);
+                Box::pin(directory.prepare(&grant.user, profile, half)).await
+            }
+            _ => Ok(Prepared::NotFound),
+        };
+        let prepared = prepared.map_err(|error| {
             // What throttles the management client throttles the same tenant.
             self.pause.note_throttle(&error);
-            return Err(failed(error));
-        }
+            failed(error)
+        })?;
         let asking = self
             .client
             .impersonate(&grant.user, &grant.scopes, deadline);
-        let minted = match asking.await {
-            Err(error) => Err(self.explain(error, &grant.user, deadline).await),
-            minted => minted,
+        let minted = match (asking.await, &prepared) {
+            // It may only have to be created, which may succeed in a moment.
+            (Err(QlikError::UserUnknown), Prepared::NotAsked(error)) => Err(error.clone()),
+            (Err(error), _) => Err(Box::pin(self.explain(error, &grant.user, deadline)).await),
+            (minted, _) => minted,
         };
+        // One user is one user, whatever the scopes.
+        let user = UserKey::new(&grant.tenant, &grant.user, &grant.tenant.scopes);
         self.pause.note(user, minted.as_ref().err());
-        minted.map_err(failed)
+        let minted = minted.map_err(failed)?;
+        Ok((minted, matches!(prepared, Prepared::Done)))
     }
 
     /// The statuses and codes of a refusal are hardly documented: who is meant, the user or our
@@ -115,7 +124,8 @@ impl Desk {
         if !may_be_the_user {
             return error;
         }
-        match (directory.standing(user, deadline).await, error) {
+        let standing = directory.standing(user, half_way(deadline)).await;
+        match (standing, error) {
             (Standing::NotKnown, error) => error,
             (Standing::Absent, _) => QlikError::UserUnknown,
             (Standing::Inactive, _) => QlikError::UserDisabled,
@@ -130,7 +140,16 @@ impl Desk {
     }
 
     pub async fn revoke(&self, token: &UserToken, audit: &Audit, tenant: &TenantId, user: &str) {
-        let outcome = match self.client.revoke(&token.access).await {
+        // Revoking shares the tier of minting: it waits out a throttle as a mint does.
+        let deadline = Instant::now() + REVOKE_PATIENCE;
+        let outcome = match self.pause.wait(deadline).await {
+            Err((error @ QlikError::Throttled { .. }, _)) => Err(error),
+            _ => self.client.revoke(&token.access, deadline).await,
+        };
+        if let Err(error) = &outcome {
+            self.pause.note_throttle(error);
+        }
+        let outcome = match outcome {
             Ok(()) => "ok",
             Err(error) => {
                 tracing::warn!(%tenant, %error, "a token could not be revoked");
@@ -139,6 +158,12 @@ impl Desk {
         };
         audit.revocation(tenant.as_str(), user, &token.access.id, outcome);
     }
+}
+
+/// Nobody who is asked on the way may take all the time there is for a token.
+fn half_way(deadline: Instant) -> Instant {
+    let now = Instant::now();
+    now + deadline.saturating_duration_since(now) / 2
 }
 
 /// Spreads refreshes; needs no secrecy.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Duration, Instant, timeout_at};
 
 use super::error::{BrokerError, MintError};
 use super::issued::{Issued, UserToken};
@@ -11,6 +11,8 @@ use super::pause::TenantPause;
 use crate::expiring::{ExpiringCell, Lease, Margins};
 use crate::qlik::{QlikClient, QlikError};
 use crate::tenant::ScopeSet;
+
+const PATIENCE: Duration = Duration::from_secs(15);
 
 #[derive(Debug)]
 pub(super) struct Service {
@@ -48,7 +50,8 @@ impl Service {
     pub async fn token(&self, deadline: Instant) -> Result<Issued, BrokerError> {
         let getting = self.cell.get(|| {
             let inner = Arc::clone(&self.inner);
-            async move { inner.ask(deadline).await }
+            // With a patience of its own: what one caller has no time for, others may wait for.
+            async move { inner.ask(Instant::now() + PATIENCE).await }
         });
         match timeout_at(deadline, getting).await {
             Ok(got) => Ok(got.map(Issued::from)?),

@@ -153,7 +153,7 @@ pub(super) async fn prove(
         retry_after: Duration::from_secs(1),
     };
     let admitting = app.admissions.admit(presented).instrument(exchange.span());
-    let admitted = timeout_at(exchange.deadline, admitting).await;
+    let admitted = Box::pin(timeout_at(exchange.deadline, admitting)).await;
     admitted.unwrap_or(Err(late.into()))
 }
 
@@ -201,6 +201,6 @@ pub(super) fn check_permission(back_end: &BackEnd, needed: Permission) -> Result
     }
     Err(Problem::new(
         Code::CallerNotAllowed,
-        "The key's allow list lacks this call.",
+        "The caller's allow list lacks this call.",
     ))
 }

@@ -31,14 +31,14 @@ pub(super) fn named_tenant<'a>(
         (None, _) => {
             return Err(Problem::new(
                 Code::RequestInvalid,
-                "The key has several tenants: name one in `tenant`.",
+                "The caller has several tenants: name one in `tenant`.",
             ));
         }
     };
     let tenant = id.and_then(|id| app.admissions.tenants().get(&id));
     tenant.ok_or(Problem::new(
         Code::TenantNotAllowed,
-        "The key does not hold this tenant.",
+        "The caller does not hold this tenant.",
     ))
 }
 

@@ -42,7 +42,10 @@ fn authorization(value: &str) -> Authorization<'_> {
     match value.split_once(' ') {
         Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => {
             match token.trim_start_matches(' ') {
-                "" => Authorization::Other,
+                // One token and nothing else (RFC 6750, 2.1): what follows could be a key of ours.
+                token if token.is_empty() || token.contains([' ', '\t', '"', ',']) => {
+                    Authorization::Other
+                }
                 token => Authorization::Bearer(token),
             }
         }

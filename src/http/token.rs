@@ -92,8 +92,9 @@ async fn answer(
     let issued = if let Some(issued) = issued {
         issued
     } else {
+        // In a box: what only a miss needs shall not make the future of a hit large.
         let getting = app.broker.token(seat, rejected, exchange.deadline);
-        getting.instrument(exchange.span()).await?
+        Box::pin(getting.instrument(exchange.span())).await?
     };
     if let Admitted::Person(admission) = &admitted
         && app.admissions.ended_meanwhile(admission)
@@ -111,7 +112,10 @@ async fn place_of(
     admission: &Admission,
     facts: &mut Facts,
 ) -> Result<Arc<Place>, PlaceError> {
-    let asking = app.admissions.place_of(admission);
+    if let Some(place) = admission.known_place() {
+        return Ok(Arc::clone(place));
+    }
+    let asking = Box::pin(app.admissions.place_of(admission));
     let late = BrokerError::Deadline {
         retry_after: Duration::from_secs(1),
     };

@@ -45,25 +45,39 @@ impl std::fmt::Debug for Profile {
 }
 
 impl ProfileRules {
-    /// The profile that verified claims give; `None` if they lack the subject or the name.
-    pub fn profile(&self, claims: &Claims) -> Option<Profile> {
+    /// The profile that verified claims give; `None` if they lack the subject or the name. A claim of
+    /// groups that cannot be read is an error: whoever lost a group would keep it.
+    pub fn profile(&self, claims: &Claims) -> Result<Option<Profile>, &'static str> {
         let text = |template: &Template| template.render(claims).ok().filter(|text| is_text(text));
-        let groups = self.groups.as_ref().and_then(|path| claims.list(path));
+        let (Some(subject), Some(name)) = (text(&self.subject), text(&self.name)) else {
+            return Ok(None);
+        };
         // An address that is not the person's own must not become theirs in the tenant.
         let email = self
             .email
             .as_ref()
             .filter(|_| !claims.denies("email_verified"));
-        Some(Profile {
-            subject: text(&self.subject)?,
-            name: text(&self.name)?,
+        Ok(Some(Profile {
+            subject,
+            name,
             email: email.and_then(text),
-            groups: groups.map(|names| {
-                let named = names.into_iter().filter(|name| is_text(name));
-                named.map(str::to_owned).collect()
-            }),
-        })
+            groups: self
+                .groups
+                .as_ref()
+                .map_or(Ok(None), |path| groups(claims, path))?,
+        }))
     }
+}
+
+fn groups(claims: &Claims, path: &str) -> Result<Option<Groups>, &'static str> {
+    if !claims.holds(path) {
+        return Ok(None);
+    }
+    let names = claims.list(path).unwrap_or_else(|| vec![""]);
+    if !names.iter().all(|name| is_text(name)) {
+        return Err("the claim of groups is no list of their names");
+    }
+    Ok(Some(names.into_iter().map(str::to_owned).collect()))
 }
 
 fn is_text(text: &str) -> bool {

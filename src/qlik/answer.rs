@@ -96,7 +96,7 @@ fn life(
         (Some(one), None) | (None, Some(one)) => one,
         (None, None) => return Ok(UNNAMED_LIFE),
     };
-    if seconds < 1.0 {
+    if seconds <= 0.0 {
         return Err(QlikError::Malformed("the token has no life left"));
     }
     Ok(Duration::from_secs_f64(

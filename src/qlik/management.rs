@@ -1,15 +1,16 @@
 //! A tenant's REST API, as its management client calls it: the bearer, the tries, the errors.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use backon::Retryable;
 use reqwest::header::{ACCEPT, RETRY_AFTER};
 use reqwest::{Client, Method, StatusCode};
 use serde_json::Value;
-use tokio::time::{Duration, Instant};
+use tokio::time::{Duration, Instant, timeout_at};
 
 use super::AccessToken;
 use super::error::{QlikError, classify};
-use super::token::{QlikClient, unreachable_reason};
+use super::token::{QlikClient, backoff, unreachable_reason};
 use crate::expiring::{CellError, ExpiringCell, Lease, Margins};
 use crate::outbound::{BodyError, read_capped};
 use crate::telemetry::metrics::{self, UpstreamCall};
@@ -22,6 +23,10 @@ const MARGINS: Margins = Margins {
     min_life: Duration::from_secs(60),
 };
 
+const PATIENCE: Duration = Duration::from_secs(15);
+/// How often a token that the tenant does not accept is replaced at the most.
+const RENEWED_EVERY: Duration = Duration::from_secs(60);
+
 /// The management client of one tenant.
 #[derive(Debug)]
 pub struct Management {
@@ -29,6 +34,25 @@ pub struct Management {
     http: Client,
     scopes: ScopeSet,
     token: Arc<ExpiringCell<AccessToken, QlikError>>,
+    /// Until when the tenant wants no reads, and no writes: two tiers, each throttled as a whole.
+    closed: [Closed; 2],
+    renewed: Closed,
+}
+
+#[derive(Debug, Default)]
+struct Closed(Mutex<Option<Instant>>);
+
+impl Closed {
+    fn left(&self) -> Option<Duration> {
+        let until = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let left = until?.saturating_duration_since(Instant::now());
+        (!left.is_zero()).then_some(left)
+    }
+
+    fn close(&self, pause: Duration) {
+        let mut until = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *until = (*until).max(Some(Instant::now() + pause));
+    }
 }
 
 /// One call.
@@ -54,55 +78,75 @@ impl Management {
             http,
             scopes,
             token: Arc::default(),
+            closed: Default::default(),
+            renewed: Closed::default(),
         })
     }
 
     /// Whether the tenant accepts the client, for `check`.
-    pub async fn reach(self: &Arc<Self>, deadline: Instant) -> Result<(), QlikError> {
-        self.token(deadline).await.map(drop)
+    pub async fn reach(self: &Arc<Self>) -> Result<(), QlikError> {
+        self.token().await.map(drop)
     }
 
-    /// Makes a call. A token that the tenant does not accept any more is replaced once.
+    /// Makes a call before `deadline`, again on transient failures. A token that the tenant does not
+    /// accept any more is replaced once.
     pub(super) async fn call(
         self: &Arc<Self>,
         ask: &Ask<'_>,
         deadline: Instant,
     ) -> Result<Answer, QlikError> {
-        let token = self.token(deadline).await?;
-        match self.call_with(&token, ask).await {
-            Err(QlikError::ClientRefused { status: 401, .. }) => {
-                self.token.discard(&token);
-                let token = self.token(deadline).await?;
-                self.call_with(&token, ask).await
-            }
-            outcome => outcome,
-        }
+        let tries = (|| self.try_call(ask))
+            .retry(backoff())
+            .when(QlikError::is_transient);
+        let late = QlikError::Unreachable("no answer within the deadline");
+        timeout_at(deadline, tries).await.unwrap_or(Err(late))
     }
 
-    async fn token(self: &Arc<Self>, deadline: Instant) -> Result<Arc<AccessToken>, QlikError> {
-        let got = self.token.get(|| {
-            let management = Arc::clone(self);
-            async move {
-                let (client, scopes) = (&management.client, &management.scopes);
-                let token = client.client_credentials(scopes, deadline).await?;
-                let life = token.life;
-                Ok(Lease::new(Arc::new(token), life, MARGINS, 0.0))
-            }
-        });
-        match got.await {
-            Ok(got) => Ok(got.value),
-            Err(CellError::Failed { error, .. }) => Err(error),
-            Err(_) => Err(QlikError::Unreachable(
-                "asking for a management token broke",
-            )),
+    async fn try_call(self: &Arc<Self>, ask: &Ask<'_>) -> Result<Answer, QlikError> {
+        let token = self.token().await?;
+        let outcome = self.call_with(&token, ask).await;
+        let is_refused = matches!(outcome, Err(QlikError::ClientRefused { status: 401, .. }));
+        // A tenant that refuses a new token, too, is not asked for another one every time.
+        if !is_refused || self.renewed.left().is_some() {
+            return outcome;
+        }
+        self.renewed.close(RENEWED_EVERY);
+        self.token.discard(&token);
+        let token = self.token().await?;
+        self.call_with(&token, ask).await
+    }
+
+    async fn token(self: &Arc<Self>) -> Result<Arc<AccessToken>, QlikError> {
+        let got = self.token.get(|| self.load()).await;
+        got.map(|got| got.value).map_err(reason)
+    }
+
+    /// With a patience of its own: what one caller has no time for, others may wait for.
+    fn load(
+        self: &Arc<Self>,
+    ) -> impl Future<Output = Result<Lease<AccessToken>, QlikError>> + Send + 'static + use<> {
+        let management = Arc::clone(self);
+        async move {
+            let (client, scopes) = (&management.client, &management.scopes);
+            let deadline = Instant::now() + PATIENCE;
+            let token = client.client_credentials(scopes, deadline).await?;
+            let life = token.life;
+            Ok(Lease::new(Arc::new(token), life, MARGINS, 0.0))
         }
     }
 
     async fn call_with(&self, token: &AccessToken, ask: &Ask<'_>) -> Result<Answer, QlikError> {
+        let closed = &self.closed[usize::from(ask.method != Method::GET)];
+        if let Some(retry_after) = closed.left() {
+            return Err(QlikError::Throttled { retry_after });
+        }
         let started = Instant::now();
         let outcome = self.send(token, ask).await;
         let label = outcome.as_ref().map_or_else(QlikError::label, |_| "ok");
         metrics::upstream(self.client.tenant(), ask.call, label, started.elapsed());
+        if let Err(QlikError::Throttled { retry_after }) = outcome {
+            closed.close(retry_after);
+        }
         outcome
     }
 
@@ -140,5 +184,18 @@ impl Management {
             }
         };
         Ok(Answer { status, body })
+    }
+}
+
+/// What a cell says, without its memory: of a throttle, what is left of it.
+pub fn reason(error: CellError<QlikError>) -> QlikError {
+    match error {
+        CellError::Failed { error, retry_after } => match error {
+            QlikError::Throttled { .. } => QlikError::Throttled { retry_after },
+            error => error,
+        },
+        CellError::Panicked | CellError::Retired => {
+            QlikError::Unreachable("asking it broke; this is a bug")
+        }
     }
 }

@@ -14,8 +14,8 @@ use crate::telemetry::metrics::UpstreamCall;
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Resource {
-    #[serde(default)]
-    allowed_origins: Vec<String>,
+    /// Absent in the reduced form that is shown to those who are no administrators.
+    allowed_origins: Option<Vec<String>>,
 }
 
 impl Management {
@@ -35,7 +35,10 @@ impl Management {
         let Answer { status, body } = self.call(&ask, deadline).await?;
         let resource = serde_json::from_slice::<Resource>(&body);
         match (status, resource) {
-            (200, Ok(resource)) => Ok(resource.allowed_origins),
+            (200, Ok(resource)) => {
+                let unseen = "the tenant does not show the OAuth client's origins";
+                resource.allowed_origins.ok_or(QlikError::Malformed(unseen))
+            }
             (404, _) => Err(QlikError::Malformed(
                 "the tenant lists no such OAuth client",
             )),

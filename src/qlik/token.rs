@@ -1,4 +1,4 @@
-//! `POST /oauth/token`, `POST /oauth/revoke` and `GET /api/v1/users/me`.
+//! `POST /oauth/token`.
 
 use std::time::Duration;
 
@@ -26,19 +26,10 @@ const BODY_CAP: usize = 64 * 1024;
 const TRIES: usize = 3;
 const FIRST_BACKOFF: Duration = Duration::from_millis(100);
 
-/// What `users/me` says about a token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Liveness {
-    /// The tenant answered 401: it will not be accepted again.
-    Dead,
-    /// Anything else.
-    NotKnownDead,
-}
-
 /// A client of one tenant with one credential.
 #[derive(Debug)]
 pub struct QlikClient {
-    http: Client,
+    pub(super) http: Client,
     tenant: String,
     url: String,
     token_url: String,
@@ -99,12 +90,8 @@ impl QlikClient {
         let Value::Object(request) = request else {
             return Err(QlikError::Malformed("the request is not an object"));
         };
-        let backoff = ExponentialBuilder::default()
-            .with_min_delay(FIRST_BACKOFF)
-            .with_max_times(TRIES - 1)
-            .with_jitter();
         let tries = (|| self.try_secrets(&request, scopes, names_user))
-            .retry(backoff)
+            .retry(backoff())
             .when(QlikError::is_transient);
         timeout_at(deadline, tries)
             .await
@@ -207,63 +194,6 @@ impl QlikClient {
         parse_token(&body, scopes, clock::now())
     }
 
-    /// Revokes a token (RFC 7009). The tenant's own SDK sends the token as bearer as well.
-    pub async fn revoke(&self, token: &AccessToken) -> Result<(), QlikError> {
-        let started = Instant::now();
-        let body = json!({"token": token.secret.expose(), "token_type_hint": "access_token"});
-        let request = self
-            .http
-            .post(format!("{}/oauth/revoke", self.url))
-            .bearer_auth(token.secret.expose())
-            .json(&body);
-        let outcome = match request.send().await {
-            Ok(response) if response.status().is_success() => Ok(()),
-            Ok(response) => {
-                let retry_after = response
-                    .headers()
-                    .get(RETRY_AFTER)
-                    .and_then(|value| value.to_str().ok());
-                Err(classify(
-                    response.status().as_u16(),
-                    retry_after,
-                    b"",
-                    false,
-                ))
-            }
-            Err(error) => Err(unreachable_reason(&error)),
-        };
-        metrics::upstream(
-            &self.tenant,
-            UpstreamCall::Revoke,
-            outcome.as_ref().map_or_else(QlikError::label, |()| "ok"),
-            started.elapsed(),
-        );
-        outcome
-    }
-
-    /// Asks the tenant whether it still accepts a token. A redirect, which is how a tenant answers
-    /// a good one, is not followed: the token goes to no other place.
-    pub async fn examine(&self, token: &AccessToken) -> Liveness {
-        let started = Instant::now();
-        let request = self
-            .http
-            .get(format!("{}/api/v1/users/me", self.url))
-            .bearer_auth(token.secret.expose());
-        let status = request.send().await.ok().map(|response| response.status());
-        let (liveness, outcome) = match status {
-            Some(StatusCode::UNAUTHORIZED) => (Liveness::Dead, "dead"),
-            Some(status) if status.as_u16() < 400 => (Liveness::NotKnownDead, "ok"),
-            _ => (Liveness::NotKnownDead, "failed"),
-        };
-        metrics::upstream(
-            &self.tenant,
-            UpstreamCall::UserMe,
-            outcome,
-            started.elapsed(),
-        );
-        liveness
-    }
-
     /// Whether the tenant answers at all: its discovery document, for `check`.
     pub async fn reach(&self) -> Result<(), QlikError> {
         let url = format!("{}/.well-known/oauth-authorization-server", self.url);
@@ -298,6 +228,14 @@ impl QlikClient {
     pub fn client_id(&self) -> &str {
         self.prover.client_id()
     }
+}
+
+/// Between the tries of a transient failure.
+pub(super) fn backoff() -> ExponentialBuilder {
+    ExponentialBuilder::default()
+        .with_min_delay(FIRST_BACKOFF)
+        .with_max_times(TRIES - 1)
+        .with_jitter()
 }
 
 /// Words of our own: an error of the HTTP library may hold the URL.

@@ -33,8 +33,10 @@ pub struct User {
     pub client_id: Option<String>,
     /// Whether it has a role of an administrator, by itself or through a group.
     pub is_admin: bool,
-    /// Its groups, by name.
+    /// Its groups of the identity provider, by name.
     pub groups: Groups,
+    /// Its other groups, as the tenant writes them: they are the tenant's own matter.
+    own_groups: Vec<Value>,
 }
 
 /// Personal data.
@@ -54,50 +56,65 @@ struct Page {
 #[serde(rename_all = "camelCase")]
 struct Resource {
     id: String,
-    #[serde(default)]
-    subject: String,
+    subject: Option<String>,
     email: Option<String>,
-    #[serde(default)]
-    status: String,
+    status: Option<String>,
     client_id: Option<String>,
-    #[serde(default)]
-    assigned_roles: Vec<Named>,
-    #[serde(default)]
-    assigned_groups: Vec<Named>,
+    assigned_roles: Option<Vec<Named>>,
+    assigned_groups: Option<Vec<Named>>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Named {
     name: Option<String>,
-    #[serde(default)]
-    assigned_roles: Vec<Named>,
+    provider_type: Option<String>,
+    assigned_roles: Option<Vec<Named>>,
+}
+
+impl Named {
+    /// The default of the API is `idp`.
+    fn is_of_identity_provider(&self) -> bool {
+        self.provider_type
+            .as_deref()
+            .is_none_or(|kind| kind == "idp")
+    }
 }
 
 impl From<Resource> for User {
     fn from(resource: Resource) -> Self {
-        let groups = &resource.assigned_groups;
-        let through_groups = groups.iter().flat_map(|group| &group.assigned_roles);
-        let mut roles = resource.assigned_roles.iter().chain(through_groups);
+        let groups = resource.assigned_groups.unwrap_or_default();
+        let through_groups = groups
+            .iter()
+            .filter_map(|group| group.assigned_roles.as_ref());
+        let own = resource.assigned_roles.iter();
+        let mut roles = own.chain(through_groups).flatten();
         Self {
             is_admin: roles.any(is_admin_role),
             groups: groups
                 .iter()
+                .filter(|group| group.is_of_identity_provider())
                 .filter_map(|group| group.name.clone())
                 .collect(),
-            is_active: resource.status == "active",
+            own_groups: groups
+                .iter()
+                .filter(|group| !group.is_of_identity_provider())
+                .map(|group| json!({"name": group.name, "providerType": group.provider_type}))
+                .collect(),
+            is_active: resource.status.as_deref() == Some("active"),
             id: resource.id,
-            subject: resource.subject,
+            subject: resource.subject.unwrap_or_default(),
             email: resource.email.unwrap_or_default(),
             client_id: resource.client_id.filter(|id| !id.is_empty()),
         }
     }
 }
 
-/// `TenantAdmin`, `AnalyticsAdmin`, `AuditAdmin` and whatever comes to be called so.
+/// `TenantAdmin`, `AnalyticsAdmin`, `AuditAdmin` and whatever comes to be called so. One without a
+/// name may be any of them.
 fn is_admin_role(role: &Named) -> bool {
-    let name = role.name.as_deref().unwrap_or_default();
-    name.to_ascii_lowercase().contains("admin")
+    let name = role.name.as_ref();
+    name.is_none_or(|name| name.to_ascii_lowercase().contains("admin"))
 }
 
 impl Management {
@@ -133,6 +150,17 @@ impl Management {
         let found = self.find(&filter, deadline).await?;
         let hits = found.into_iter();
         only(hits.filter(|user| user.is_active && email.is(&user.email)))
+    }
+
+    /// Whether anybody has an address, whatever the state.
+    pub async fn is_address_taken(
+        self: &Arc<Self>,
+        email: &Email,
+        deadline: Instant,
+    ) -> Result<bool, QlikError> {
+        let value = quoted(email.as_str()).ok_or(QlikError::UserNotAskable)?;
+        let found = self.find(&format!("email eq {value}"), deadline).await?;
+        Ok(found.iter().any(|user| email.is(&user.email)))
     }
 
     async fn find(
@@ -191,7 +219,7 @@ impl Management {
         }
     }
 
-    /// Sets a user's groups. A patch that was taken in part is an error.
+    /// Sets a user's groups of the identity provider. A patch that was taken in part is an error.
     pub async fn set_groups(
         self: &Arc<Self>,
         user: &User,
@@ -202,6 +230,7 @@ impl Management {
         // Section access looks at groups of the identity provider, and these are.
         let value: Vec<_> = named
             .map(|name| json!({"name": name, "providerType": "idp"}))
+            .chain(user.own_groups.iter().cloned())
             .collect();
         let body = json!([{"op": "replace", "path": "/assignedGroups", "value": value}]);
         let id: String = byte_serialize(user.id.as_bytes()).collect();

@@ -10,16 +10,21 @@ use serde_json::{Map, Value};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
+use super::registered::numeric_date;
 use super::{Outcome, SessionError};
 use crate::clock;
 use crate::expiring::{CellError, ExpiringCell, Lease, Pause};
+use crate::identity::Claims;
+use crate::telemetry::metrics;
 
 /// Sessions that are asked about at a time, or were a moment ago. One that has to leave is only
 /// asked about once more: proven sessions are remembered elsewhere.
 const ASKED: u64 = 16_384;
 const ASKED_IDLE: Duration = Duration::from_secs(60);
-/// A question waits this long for its turn, and then counts as unanswered.
-const TURN: Duration = Duration::from_secs(5);
+/// A question waits this long for its turn, and then its session is left alone for a moment. The
+/// fault is not the session's, so the moment does not grow.
+const TURN: Duration = Duration::from_secs(3);
+const BUSY_FOR: Duration = Duration::from_secs(1);
 /// So many unanswered questions in a row, whoever's, and the service is left alone.
 const DOWN_AFTER: u32 = 3;
 const FIRST_REST: Duration = Duration::from_secs(1);
@@ -29,9 +34,12 @@ const LONGEST_REST: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(super) struct Vouched {
     /// What the keeper says about the person.
-    pub claims: Map<String, Value>,
+    pub claims: Claims,
     /// How long that is believed.
     pub until: SystemTime,
+    /// `exp` and `iat`, where the keeper says so.
+    pub ends: Option<SystemTime>,
+    pub began: Option<SystemTime>,
     /// When the keeper was asked.
     pub asked: SystemTime,
 }
@@ -39,8 +47,11 @@ pub(super) struct Vouched {
 impl Vouched {
     /// Believed for `life` from now on; not at all, but by those who wait now, when it is zero.
     pub fn lease(claims: Map<String, Value>, life: Duration, asked: SystemTime) -> Lease<Self> {
+        let time = |name| numeric_date(&claims, name).unwrap_or_default();
         let vouched = Self {
-            claims,
+            ends: time("exp"),
+            began: time("iat"),
+            claims: Claims::verified(claims),
             until: clock::now() + life,
             asked,
         };
@@ -79,6 +90,7 @@ type Cell = ExpiringCell<Vouched, No>;
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Checks {
+    table: Arc<str>,
     cells: Cache<[u8; 32], Arc<Cell>>,
     turns: Semaphore,
     health: Mutex<Health>,
@@ -92,58 +104,80 @@ struct Health {
 }
 
 impl Checks {
-    /// `max_in_flight` bounds the questions at a time.
-    pub fn new(max_in_flight: usize) -> Arc<Self> {
+    /// `table` names the session table; `max_in_flight` bounds the questions at a time.
+    pub fn new(table: &Arc<str>, max_in_flight: usize) -> Arc<Self> {
         let cells = Cache::builder()
             .max_capacity(ASKED)
             .time_to_idle(ASKED_IDLE)
             .eviction_policy(EvictionPolicy::lru());
         Arc::new(Self {
+            table: Arc::clone(table),
             cells: cells.build(),
             turns: Semaphore::new(max_in_flight),
             health: Mutex::default(),
         })
     }
 
-    /// What is known of the session with this digest; asked with `question` if nothing is.
+    /// Whether the service is left alone at the moment.
+    pub fn is_resting(&self) -> bool {
+        self.health().rest().is_some()
+    }
+
+    /// What is known of the session with this digest; asked with `question` if nothing is, or nothing
+    /// that was asked after a logout of somebody's sessions.
     pub async fn ask<Fut>(
         self: &Arc<Self>,
         session: [u8; 32],
-        question: impl FnOnce() -> Fut,
+        logout: Option<SystemTime>,
+        question: impl Fn() -> Fut,
     ) -> Result<Arc<Vouched>, Outcome>
     where
         Fut: Future<Output = Result<Lease<Vouched>, No>> + Send + 'static,
     {
-        let cell = self.cells.entry(session).or_default().into_value();
+        let cell = self
+            .cells
+            .entry(session)
+            .or_insert_with(new_cell)
+            .into_value();
         let asking = || {
             let (checks, question) = (Arc::clone(self), question());
             async move { checks.in_turn(question).await }
         };
-        match cell.get(asking).await {
-            Ok(got) => Ok(got.value),
-            Err(error) => Err(outcome(error)),
+        let mut got = cell.get(asking).await;
+        if let Ok(old) = &got
+            && Some(old.value.asked) <= logout
+        {
+            cell.discard(&old.value);
+            got = cell.get(asking).await;
         }
+        got.map(|got| got.value).map_err(outcome)
     }
 
     async fn in_turn(
         &self,
         question: impl Future<Output = Result<Lease<Vouched>, No>>,
     ) -> Result<Lease<Vouched>, No> {
-        const BUSY: No = No::Failed("too many sessions are being verified");
         let turn = timeout(TURN, self.turns.acquire()).await;
-        let _turn = turn.map_err(|_| BUSY)?.map_err(|_| BUSY)?;
+        let Ok(Ok(_turn)) = turn else {
+            let why = "too many sessions are being verified";
+            return Err(No::Silent(why, Some(BUSY_FOR)));
+        };
         if let Some(rest) = self.health().rest() {
             return Err(No::Silent("it did not answer a moment ago", Some(rest)));
         }
-        match question.await {
+        let answer = question.await;
+        metrics::session_question(&self.table, label(&answer));
+        if let Err(No::Failed(why) | No::Silent(why, _) | No::Down(why)) = &answer {
+            tracing::warn!(session = %self.table, why, "a session could not be verified");
+        }
+        match answer {
             Err(No::Down(why)) => Err(self.health().unanswered(why, DOWN_AFTER)),
             Err(No::Silent(why, _)) => Err(self.health().unanswered(why, 1)),
-            answered => {
-                // An answer that makes no sense may be one odd session's: it says nothing of others.
-                if !matches!(answered, Err(No::Failed(_))) {
-                    *self.health() = Health::default();
-                }
-                answered
+            // An answer that makes no sense may be one odd session's: it says nothing of others.
+            Err(No::Failed(why)) => Err(No::Failed(why)),
+            answer => {
+                *self.health() = Health::default();
+                answer
             }
         }
     }
@@ -173,6 +207,20 @@ impl Health {
         self.rests = self.rests.saturating_add(1);
         self.until = Some(Instant::now() + rest);
         No::Silent(why, Some(rest))
+    }
+}
+
+/// For `or_insert_with`, of which `or_default` is no shorter form: it may lose a cell to a race.
+fn new_cell() -> Arc<Cell> {
+    Arc::default()
+}
+
+fn label(answer: &Result<Lease<Vouched>, No>) -> &'static str {
+    match answer {
+        Ok(_) => "yes",
+        Err(No::NotMine(_) | No::Refused(..)) => "no",
+        Err(No::Failed(_)) => "failed",
+        Err(No::Silent(..) | No::Down(_)) => "unanswered",
     }
 }
 

@@ -20,15 +20,16 @@ impl ClientCertificates {
         if names.is_empty() {
             return Outcome::NotMine("");
         }
-        // DNS names ignore case (RFC 4343); a URI is not the same in another.
-        let is_named = |client: &&Arc<BackEnd>| {
-            names.iter().any(|name| {
-                *name == client.id || (!name.contains(':') && name.eq_ignore_ascii_case(&client.id))
-            })
-        };
+        let is_named =
+            |client: &&Arc<BackEnd>| names.iter().any(|name| is_same_name(name, &client.id));
         match self.0.iter().find(is_named) {
             Some(client) => Outcome::Proven(Caller::BackEnd(Arc::clone(client))),
             None => Outcome::NotMine("the client certificate's names are not listed"),
         }
     }
+}
+
+/// DNS names ignore case (RFC 4343); a URI is not the same in another.
+pub fn is_same_name(one: &str, other: &str) -> bool {
+    one == other || (!one.contains(':') && one.eq_ignore_ascii_case(other))
 }

@@ -63,6 +63,7 @@ struct State {
     sessions: HashMap<[u8; 32], SystemTime>,
     sweep_at: usize,
     users: HashMap<UserMark, SystemTime>,
+    last_everywhere: Option<SystemTime>,
 }
 
 impl Ended {
@@ -91,8 +92,16 @@ impl Ended {
 
     /// Ends every session of a user that began, or was last asked about, up to now.
     pub fn end_user(&self, user: UserMark, now: SystemTime) {
-        self.state().users.insert(user, now);
+        let mut state = self.state();
+        state.users.insert(user, now);
+        state.last_everywhere = state.last_everywhere.max(Some(now));
+        drop(state);
         self.changes.fetch_add(1, Ordering::Release);
+    }
+
+    /// When all sessions of some user were ended last.
+    pub fn last_everywhere(&self) -> Option<SystemTime> {
+        self.state().last_everywhere
     }
 
     /// Whether a session was ended, by itself or with all of its user's, where that is known.

@@ -54,6 +54,7 @@ pub struct HandleGrant {
 /// A handle as it is kept.
 #[derive(Debug)]
 pub struct Handle {
+    key: [u8; 32],
     grant: Arc<HandleGrant>,
     idle: Duration,
     began: SystemTime,
@@ -108,7 +109,9 @@ impl Handles {
         let text = format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(random));
         let life = life.map_or(self.rules.ttl, |life| life.min(self.rules.ttl));
         let (began, began_at) = (clock::now(), Instant::now());
+        let key = key(&text);
         let handle = Handle {
+            key,
             grant: Arc::new(grant),
             idle: self.rules.idle,
             began,
@@ -118,12 +121,19 @@ impl Handles {
             seen: Default::default(),
         };
         let ends = handle.ends;
-        self.handles.insert(key(&text), Arc::new(handle));
+        self.handles.insert(key, Arc::new(handle));
         Some(NewHandle {
             handle: Secret::new(text),
             life,
             ends,
         })
+    }
+
+    /// Whether a handle that was shown before still lives. It is looked up again, so that the map sees
+    /// which ones are in use, and one that had to leave it has ended everywhere.
+    pub(super) fn still_lives(&self, handle: &Arc<Handle>) -> bool {
+        let kept = self.handles.get(&handle.key);
+        kept.is_some_and(|kept| Arc::ptr_eq(&kept, handle)) && handle.touch()
     }
 
     pub(super) fn authenticate(&self, table: usize, token: Token<'_>) -> Outcome {
@@ -165,7 +175,7 @@ fn key(handle: &str) -> [u8; 32] {
 
 impl Handle {
     /// Whether it still lives, by both clocks; if so, it was seen just now.
-    pub(super) fn touch(&self) -> bool {
+    fn touch(&self) -> bool {
         let (now, wall) = (Instant::now(), clock::now());
         let ages = [
             now.saturating_duration_since(self.began_at),

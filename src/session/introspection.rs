@@ -16,7 +16,6 @@ use super::{Bond, Caller, Outcome, Person, SessionError, UNKNOWN_LIFE, Validity,
 use crate::clock;
 use crate::digest;
 use crate::expiring::Lease;
-use crate::identity::Claims;
 use crate::outbound::read_capped;
 use crate::secret::SecretSource;
 
@@ -61,10 +60,10 @@ struct Asker {
 
 impl Introspection {
     /// A verifier; asks nobody yet.
-    pub fn new(rules: IntrospectionRules, http: Client) -> Self {
+    pub fn new(table: &Arc<str>, rules: IntrospectionRules, http: Client) -> Self {
         Self {
             asker: Arc::new(Asker { rules, http }),
-            checks: Checks::new(MAX_IN_FLIGHT),
+            checks: Checks::new(table, MAX_IN_FLIGHT),
         }
     }
 
@@ -73,10 +72,19 @@ impl Introspection {
         self.asker.rules.cookie.as_deref()
     }
 
-    pub(super) async fn authenticate(&self, table: usize, token: Token<'_>) -> Outcome {
+    pub(super) fn is_resting(&self) -> bool {
+        self.checks.is_resting()
+    }
+
+    pub(super) async fn authenticate(
+        &self,
+        table: usize,
+        token: Token<'_>,
+        logout: Option<SystemTime>,
+    ) -> Outcome {
         let rules = &self.asker.rules;
         let key = digest::of("introspection", [&rules.url, &rules.client_id, token.text]);
-        let asking = self.checks.ask(key, || {
+        let asking = self.checks.ask(key, logout, || {
             let (asker, token) = (Arc::clone(&self.asker), token.text.to_owned());
             async move { asker.ask(&token).await }
         });
@@ -84,23 +92,36 @@ impl Introspection {
             Ok(vouched) => vouched,
             Err(outcome) => return outcome,
         };
-        let claims = &vouched.claims;
-        // Both were found good when the answer came.
-        let [exp, iat] = ["exp", "iat"].map(|name| numeric_date(claims, name).unwrap_or_default());
         Outcome::Proven(Caller::Person(Box::new(Person {
             table,
-            who: Who::Claims(Claims::verified(claims.clone())),
+            who: Who::Claims(vouched.claims.clone()),
             ambient: token.ambient,
             mark: Mark {
-                session: Some(key),
-                ends: exp.unwrap_or_else(|| vouched.until + UNKNOWN_LIFE),
-                began: iat.map_or(Began::Asked(vouched.asked), Began::At),
+                session: Some(self.mark(token.text)),
+                ends: vouched.ends.unwrap_or_else(|| vouched.until + UNKNOWN_LIFE),
+                began: vouched.began.map_or(Began::Asked(vouched.asked), Began::At),
             },
             validity: Validity {
                 until: vouched.until,
                 bond: Bond::None,
             },
         })))
+    }
+}
+
+impl Introspection {
+    /// An opaque token may be a JWT to its issuer: its ECDSA signature can be rewritten into another
+    /// valid one, the signed part cannot.
+    fn mark(&self, token: &str) -> [u8; 32] {
+        let signed = match token.rsplit_once('.') {
+            Some((signed, _)) if signed.matches('.').count() == 1 => signed,
+            _ => token,
+        };
+        let rules = &self.asker.rules;
+        digest::of(
+            "introspected",
+            [rules.url.as_str(), &rules.client_id, signed],
+        )
     }
 }
 

@@ -1,7 +1,7 @@
 //! `portal_check`: a portal's own cookie, verified by asking the portal who is logged in.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::Client;
@@ -14,7 +14,6 @@ use super::{Bond, Caller, Outcome, Person, Presented, SessionError, UNKNOWN_LIFE
 use crate::clock;
 use crate::digest::Parts;
 use crate::expiring::Lease;
-use crate::identity::Claims;
 use crate::outbound::read_capped;
 
 /// More than any portal has to say about a person.
@@ -61,9 +60,9 @@ struct Forwarded {
 
 impl PortalCheck {
     /// A verifier; asks nobody yet.
-    pub fn new(rules: PortalCheckRules, http: Client) -> Self {
+    pub fn new(table: &Arc<str>, rules: PortalCheckRules, http: Client) -> Self {
         Self {
-            checks: Checks::new(rules.max_in_flight),
+            checks: Checks::new(table, rules.max_in_flight),
             asker: Arc::new(Asker { rules, http }),
         }
     }
@@ -73,15 +72,24 @@ impl PortalCheck {
         &self.asker.rules
     }
 
-    pub(super) async fn authenticate(&self, table: usize, presented: &Presented<'_>) -> Outcome {
+    pub(super) fn is_resting(&self) -> bool {
+        self.checks.is_resting()
+    }
+
+    pub(super) async fn authenticate(
+        &self,
+        table: usize,
+        presented: &Presented<'_>,
+        logout: Option<SystemTime>,
+    ) -> Outcome {
         let forwarded = match self.forwarded(presented) {
             Ok(Some(forwarded)) => forwarded,
             Ok(None) => return Outcome::NotMine(""),
             Err(why) => return Outcome::Refused(SessionError::Invalid(why)),
         };
-        let asking = self.checks.ask(forwarded.key, || {
-            let asker = Arc::clone(&self.asker);
-            async move { asker.ask(forwarded.headers).await }
+        let asking = self.checks.ask(forwarded.key, logout, || {
+            let (asker, headers) = (Arc::clone(&self.asker), forwarded.headers.clone());
+            async move { asker.ask(headers).await }
         });
         let vouched = match asking.await {
             Ok(vouched) => vouched,
@@ -89,7 +97,7 @@ impl PortalCheck {
         };
         Outcome::Proven(Caller::Person(Box::new(Person {
             table,
-            who: Who::Claims(Claims::verified(vouched.claims.clone())),
+            who: Who::Claims(vouched.claims.clone()),
             ambient: true,
             mark: Mark {
                 session: Some(forwarded.session),

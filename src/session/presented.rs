@@ -11,6 +11,8 @@ const HANDLE_PREFIX: &str = "qtbs_";
 
 /// Whether a bearer or cookie is an API key or a handle of ours.
 pub(super) fn is_ours(token: &str) -> bool {
+    // Misplaced quotes and blanks do not make it somebody else's.
+    let token = token.trim_start_matches(|c: char| c == '"' || c.is_whitespace());
     token.starts_with(KEY_PREFIX) || token.starts_with(HANDLE_PREFIX)
 }
 

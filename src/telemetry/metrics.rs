@@ -16,6 +16,7 @@ const TOKEN_LIFE: &str = "qtb_token_life_seconds";
 const UPSTREAM_CALLS: &str = "qtb_upstream_calls_total";
 const UPSTREAM_SECONDS: &str = "qtb_upstream_seconds";
 const REFRESHES: &str = "qtb_refreshes_total";
+const SESSION_QUESTIONS: &str = "qtb_session_questions_total";
 const IDENTITY_HEADERS_REFUSED: &str = "qtb_identity_headers_refused_total";
 const CACHED_USERS: &str = "qtb_cached_users";
 const BUILD_INFO: &str = "qtb_build_info";
@@ -66,6 +67,10 @@ fn recorder() -> Option<PrometheusHandle> {
         IDENTITY_HEADERS_REFUSED,
         "Identity headers that were not believed, by reason"
     );
+    describe_counter!(
+        SESSION_QUESTIONS,
+        "Questions to issuers and portals about sessions, by session table and outcome"
+    );
     describe_gauge!(CACHED_USERS, "Users with a cached token");
     describe_gauge!(BUILD_INFO, "1, with the version as label");
     gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
@@ -112,6 +117,12 @@ pub fn upstream(tenant: &str, call: UpstreamCall, outcome: &'static str, took: D
 /// a `look_alike`, or without the proxy's `secret`.
 pub fn identity_header_refused(reason: &'static str) {
     counter!(IDENTITY_HEADERS_REFUSED, "reason" => reason).increment(1);
+}
+
+/// Counts a question to whoever keeps a table's sessions: answered `yes` or `no`, `failed` (an answer
+/// that made no sense) or `unanswered`.
+pub fn session_question(table: &str, outcome: &'static str) {
+    counter!(SESSION_QUESTIONS, "session" => table.to_owned(), "outcome" => outcome).increment(1);
 }
 
 /// What is counted for every token handed out: resolved once per tenant, since a hit has no time

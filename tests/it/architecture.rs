@@ -143,7 +143,7 @@ const FOREIGN: &[(&str, &[&str])] = &[
     ("toml", &["config"]),
     ("metrics", &["telemetry/metrics"]),
     ("metrics_exporter_prometheus", &["telemetry/metrics", "app"]),
-    ("backon", &["qlik/token"]),
+    ("backon", &["qlik/management", "qlik/revoke", "qlik/token"]),
     ("anyhow", &["cli"]),
     ("webpki_root_certs", &["outbound"]),
     ("zeroize", &["secret", "cli/keygen"]),

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::harness::{KEY, Scratch, header, key_table, subject, tenant, tenant_table};
 
-fn program() -> Command {
+pub fn program() -> Command {
     Command::new(env!("CARGO_BIN_EXE_qlik-token-broker"))
 }
 
@@ -206,7 +206,7 @@ async fn check_live_tells_what_is_wrong_and_what_to_do() {
 }
 
 /// A started program that is killed when dropped.
-struct Running(Child);
+pub struct Running(pub Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
@@ -232,7 +232,7 @@ impl Running {
     }
 }
 
-fn free_address() -> String {
+pub fn free_address() -> String {
     TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
@@ -240,7 +240,7 @@ fn free_address() -> String {
         .to_string()
 }
 
-async fn wait_for(url: &str) {
+pub async fn wait_for(url: &str) {
     let http = Client::new();
     for _ in 0..200 {
         if http

@@ -2,6 +2,7 @@
 
 mod faults;
 mod layers;
+mod recipes;
 mod schema;
 
 use std::collections::BTreeSet;

@@ -2,15 +2,18 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum_server::Handle;
-use qlik_token_broker::app::App;
+use qlik_token_broker::app::{App, origins};
 use qlik_token_broker::config::{self, Sources};
-use qlik_token_broker::simulator::{ClientSetup, IMPERSONATION, RateLimit, Simulator, World};
+use qlik_token_broker::simulator::{
+    CLIENT_CREDENTIALS, ClientSetup, IMPERSONATION, RateLimit, Simulator, World,
+};
 use qlik_token_broker::{http, ops};
-use reqwest::{Client, Method, RequestBuilder, Response};
+use reqwest::{Certificate, Client, Identity, Method, RequestBuilder, Response};
 use serde_json::{Value, json};
 
 /// A key that may ask for tokens and log out, in both tenants.
@@ -48,6 +51,22 @@ pub fn tenant_table(id: &str, url: &str) -> String {
         "[tenants.{id}]\nurl = '{url}'\nclient_id = 'broker'\nclient_secret = 'tenant-client-secret'\n\
          scopes = 'user_default'\noptional_scopes = ['spaces:read apps:read']\nallowed_origins = ['https://portal.{id}.test']\n"
     )
+}
+
+/// [`world`] with a second client, which knows and creates users.
+pub fn managed_world() -> World {
+    let management = ClientSetup::new("management")
+        .secret("management-client-secret")
+        .grant(CLIENT_CREDENTIALS)
+        .scopes("admin_classic user_default")
+        .trusted();
+    world().with_client(management)
+}
+
+/// The table of a tenant with that client. Lines of the tenant's table may follow.
+pub fn managed_table(id: &str, url: &str) -> String {
+    tenant_table(id, url)
+        + "management = { client_id = 'management', client_secret = 'management-client-secret' }\n"
 }
 
 /// The table of [`KEY`].
@@ -88,8 +107,62 @@ impl Drop for Scratch {
     }
 }
 
+/// A folder that is gone when dropped.
+pub struct Folder(pub PathBuf);
+
+impl Folder {
+    pub fn new() -> Self {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("qtb-it-{}-{count}", std::process::id()));
+        std::fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    /// Writes a file, and returns its path.
+    pub fn write(&self, name: &str, text: &str) -> String {
+        let path = self.0.join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        drop(std::fs::remove_dir_all(&self.0));
+    }
+}
+
+/// A client that trusts this authority and no other; with a certificate of its own if it has one.
+pub fn https(authority: &str, identity: Option<&str>) -> Client {
+    let trusted = Certificate::from_pem(authority.as_bytes()).unwrap();
+    let mut client = Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .tls_certs_only([trusted]);
+    if let Some(identity) = identity {
+        client = client.identity(Identity::from_pem(identity.as_bytes()).unwrap());
+    }
+    client.build().unwrap()
+}
+
+fn listener() -> TcpListener {
+    TcpListener::bind("127.0.0.1:0").unwrap()
+}
+
+fn build(config: &str) -> Arc<App> {
+    let file = Scratch::new(config);
+    let sources = Sources {
+        files: vec![file.0.clone()],
+        env: Vec::new(),
+    };
+    let config = config::load(&sources).unwrap_or_else(|problems| panic!("{problems}"));
+    App::build(config).unwrap()
+}
+
 /// A running broker. Dropping it stops it.
 pub struct Broker {
+    scheme: &'static str,
     pub address: SocketAddr,
     ops: SocketAddr,
     pub http: Client,
@@ -107,27 +180,68 @@ impl Broker {
     }
 
     pub fn start_with(config: &str, head_timeout: Duration) -> Self {
-        let file = Scratch::new(config);
-        let sources = Sources {
-            files: vec![file.0.clone()],
-            env: Vec::new(),
+        Self::launch(listener(), &build(config), head_timeout, None)
+    }
+
+    /// A broker that reads the origins of its OAuth clients first, and again `every` so often.
+    pub async fn start_following(config: &str, every: Duration) -> Self {
+        let app = build(config);
+        origins::follow(&app, every).await;
+        Self::launch(listener(), &app, http::HEAD_TIMEOUT, None)
+    }
+
+    /// A broker on this listener. Its client calls it at 127.0.0.1.
+    pub fn start_on(listener: TcpListener, config: &str) -> Self {
+        Self::launch(listener, &build(config), http::HEAD_TIMEOUT, None)
+    }
+
+    /// A broker with the `[server.tls]` of its configuration, which looks for new certificates
+    /// `every` so often.
+    pub fn start_tls(config: &str, client: Client, every: Duration) -> Self {
+        let tls = Some((client, every));
+        Self::launch(listener(), &build(config), http::HEAD_TIMEOUT, tls)
+    }
+
+    fn launch(
+        public: TcpListener,
+        app: &Arc<App>,
+        head_timeout: Duration,
+        tls: Option<(Client, Duration)>,
+    ) -> Self {
+        let mut scheme = "http";
+        let mut acceptor = None;
+        let http = match tls {
+            None => Client::builder()
+                .redirect(reqwest::redirect::Policy::none())
+                .no_proxy()
+                .build()
+                .unwrap(),
+            Some((client, every)) => {
+                scheme = "https";
+                let tls = http::Tls::open(app.server.tls.clone().unwrap()).unwrap();
+                acceptor = Some(tls.acceptor());
+                tokio::spawn(tls.renew(every));
+                client
+            }
         };
-        let config = config::load(&sources).unwrap_or_else(|problems| panic!("{problems}"));
-        let app = App::build(config).unwrap();
-        let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+        let listeners = [public, listener()];
         let [address, ops] = [0, 1].map(|index: usize| listeners[index].local_addr().unwrap());
+        let address = SocketAddr::from(([127, 0, 0, 1], address.port()));
         let handles = [Handle::new(), Handle::new()];
-        let routers = [http::router(&app), ops::router(&app)];
+        let routers = [http::router(app), ops::router(app)];
         for ((listener, router), handle) in listeners.into_iter().zip(routers).zip(&handles) {
             let handle = handle.clone();
-            tokio::spawn(http::serve(listener, router, handle, head_timeout, None));
+            let acceptor = acceptor.take();
+            tokio::spawn(http::serve(
+                listener,
+                router,
+                handle,
+                head_timeout,
+                acceptor,
+            ));
         }
-        let http = Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .build()
-            .unwrap();
         Self {
+            scheme,
             address,
             ops,
             http,
@@ -135,9 +249,13 @@ impl Broker {
         }
     }
 
+    /// Its address for any client.
+    pub fn url(&self, path: &str) -> String {
+        format!("{}://{}{path}", self.scheme, self.address)
+    }
+
     pub fn call(&self, method: Method, path: &str) -> RequestBuilder {
-        self.http
-            .request(method, format!("http://{}{path}", self.address))
+        self.http.request(method, self.url(path))
     }
 
     pub fn post(&self, path: &str) -> RequestBuilder {

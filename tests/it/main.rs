@@ -9,10 +9,17 @@
 )]
 
 mod architecture;
+mod causes;
+mod certificates;
+mod chain;
+mod claims;
 mod cli;
+mod client_certificate;
 mod concurrency;
 mod config;
 mod cors;
+mod directory;
+mod explain;
 mod failures;
 mod handles;
 mod harness;
@@ -20,10 +27,17 @@ mod introspection;
 mod jwt;
 mod keeper;
 mod logout;
+mod nginx;
+mod origins;
 mod portal;
 mod portal_check;
+mod provisioning;
+mod refused_headers;
 mod secrets;
+mod service;
 mod simulator;
+mod tls;
 mod tokens;
+mod trusted_header;
 mod upstream;
 mod wire;

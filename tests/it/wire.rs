@@ -29,7 +29,8 @@ fn exchange(address: SocketAddr, parts: &[&str]) -> String {
     String::from_utf8_lossy(&answer).into_owned()
 }
 
-async fn raw(address: SocketAddr, parts: Vec<String>) -> String {
+/// The same from a task.
+pub async fn raw(address: SocketAddr, parts: Vec<String>) -> String {
     let task = tokio::task::spawn_blocking(move || {
         exchange(
             address,

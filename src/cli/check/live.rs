@@ -100,7 +100,7 @@ async fn others(tenant: &TenantConfig, config: &Config, place: &str) -> Vec<Find
     match clients.management() {
         Ok(None) => {}
         Ok(Some(management)) => {
-            let reached = management.reach(Instant::now() + PATIENCE).await;
+            let reached = management.reach().await;
             findings.push(finding(
                 "management",
                 reached.map_err(|error| error.to_string()),
@@ -142,7 +142,10 @@ async fn trial_mint(
     let client_key = format!("{place}.client_id");
     match (minted, subject) {
         (Ok(token), _) => {
-            let revoked = client.revoke(&token).await.is_ok();
+            let revoked = client
+                .revoke(&token, Instant::now() + PATIENCE)
+                .await
+                .is_ok();
             let after = if revoked {
                 "and was revoked again"
             } else {

@@ -5,6 +5,7 @@ use super::super::{SessionKind, raw};
 use super::known::{Known, is_known, unknown};
 use super::tenant::all_of;
 use crate::session::back_end::{BackEnd, Permission};
+use crate::session::client_certificate::is_same_name;
 use crate::tenant::TenantId;
 
 /// A back end as it is written.
@@ -68,7 +69,10 @@ pub fn certified(
     let clients = all_of(&raw.clients, |index, client| {
         let path = format!("{path}.clients[{index}]");
         let earlier = raw.clients.iter().take(index);
-        if earlier.into_iter().any(|other| other.name == client.name) {
+        if earlier
+            .into_iter()
+            .any(|other| is_same_name(&other.name, &client.name))
+        {
             let remedy = "write each name once";
             report.refuse(format!("{path}.name"), "is there twice", remedy);
             return None;

@@ -173,6 +173,15 @@ pub fn trusted_header(
             headers
         });
     }
+    if let (Some(header), Some(Some((secret, _)))) = (&header, &shared_secret) {
+        let claims = headers.iter().flatten().map(|(_, name)| name);
+        if claims.chain([header]).any(|name| name == secret) {
+            let message = "is an identity header, too, so that the secret would become a claim";
+            let path = format!("{path}.shared_secret.header");
+            report.refuse(path, message, "give the secret a header of its own");
+            return None;
+        }
+    }
     if raw.shared_secret.is_none() {
         let message = "is not set, so that whoever gets into the proxy's network can be anyone";
         report.warn(

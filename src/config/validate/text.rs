@@ -60,16 +60,25 @@ pub fn listen(report: &mut Report, path: &str, text: &str) -> Option<SocketAddr>
 
 /// Networks; a bare address stands for itself.
 pub fn networks(report: &mut Report, path: &str, texts: &[String]) -> Option<Vec<IpNet>> {
-    let parse = |(index, text): (usize, &String)| {
+    let mut parse = |(index, text): (usize, &String)| {
         let network = text
             .parse::<IpNet>()
             .or_else(|_| text.parse().map(|address: std::net::IpAddr| address.into()));
+        let mut refuse = |message: &str, remedy: &str| {
+            report.refuse(format!("{path}[{index}]"), message, remedy);
+        };
         let remedy = r#"write it like "10.0.0.0/8""#;
-        network
-            .map_err(|_| report.refuse(format!("{path}[{index}]"), "is not a network", remedy))
-            .ok()
+        let network = network
+            .map_err(|_| refuse("is not a network", remedy))
+            .ok()?;
+        // Peers are compared in canonical form, which such a network would never match.
+        if matches!(network, IpNet::V6(six) if six.addr().to_ipv4_mapped().is_some()) {
+            refuse("is an IPv4 network in the form of IPv6", remedy);
+            return None;
+        }
+        Some(network)
     };
-    let parsed: Vec<Option<IpNet>> = texts.iter().enumerate().map(parse).collect();
+    let parsed: Vec<Option<IpNet>> = texts.iter().enumerate().map(&mut parse).collect();
     parsed.into_iter().collect()
 }
 

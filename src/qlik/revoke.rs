@@ -1,0 +1,90 @@
+//! What becomes of a token later: `POST /oauth/revoke`, and `GET /api/v1/users/me` to see whether it
+//! is still good.
+
+use backon::Retryable;
+use reqwest::StatusCode;
+use reqwest::header::RETRY_AFTER;
+use serde_json::json;
+use tokio::time::{Instant, timeout_at};
+
+use super::AccessToken;
+use super::error::{QlikError, classify};
+use super::token::{QlikClient, backoff, unreachable_reason};
+use crate::telemetry::metrics::{self, UpstreamCall};
+
+/// What `users/me` says about a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Liveness {
+    /// The tenant answered 401: it will not be accepted again.
+    Dead,
+    /// Anything else.
+    NotKnownDead,
+}
+
+impl QlikClient {
+    /// Revokes a token (RFC 7009). Tries again on transient failures until `deadline`. The tenant's
+    /// own SDK sends the token as bearer as well.
+    pub async fn revoke(&self, token: &AccessToken, deadline: Instant) -> Result<(), QlikError> {
+        let tries = (|| self.try_revoke(token))
+            .retry(backoff())
+            .when(QlikError::is_transient);
+        let late = QlikError::Unreachable("no answer within the deadline");
+        timeout_at(deadline, tries).await.unwrap_or(Err(late))
+    }
+
+    async fn try_revoke(&self, token: &AccessToken) -> Result<(), QlikError> {
+        let started = Instant::now();
+        let body = json!({"token": token.secret.expose(), "token_type_hint": "access_token"});
+        let request = self
+            .http
+            .post(format!("{}/oauth/revoke", self.url()))
+            .bearer_auth(token.secret.expose())
+            .json(&body);
+        let outcome = match request.send().await {
+            Ok(response) if response.status().is_success() => Ok(()),
+            Ok(response) => {
+                let retry_after = response
+                    .headers()
+                    .get(RETRY_AFTER)
+                    .and_then(|value| value.to_str().ok());
+                Err(classify(
+                    response.status().as_u16(),
+                    retry_after,
+                    b"",
+                    false,
+                ))
+            }
+            Err(error) => Err(unreachable_reason(&error)),
+        };
+        metrics::upstream(
+            self.tenant(),
+            UpstreamCall::Revoke,
+            outcome.as_ref().map_or_else(QlikError::label, |()| "ok"),
+            started.elapsed(),
+        );
+        outcome
+    }
+
+    /// Asks the tenant whether it still accepts a token. A redirect, which is how a tenant answers
+    /// a good one, is not followed: the token goes to no other place.
+    pub async fn examine(&self, token: &AccessToken) -> Liveness {
+        let started = Instant::now();
+        let request = self
+            .http
+            .get(format!("{}/api/v1/users/me", self.url()))
+            .bearer_auth(token.secret.expose());
+        let status = request.send().await.ok().map(|response| response.status());
+        let (liveness, outcome) = match status {
+            Some(StatusCode::UNAUTHORIZED) => (Liveness::Dead, "dead"),
+            Some(status) if status.as_u16() < 400 => (Liveness::NotKnownDead, "ok"),
+            _ => (Liveness::NotKnownDead, "failed"),
+        };
+        metrics::upstream(
+            self.tenant(),
+            UpstreamCall::UserMe,
+            outcome,
+            started.elapsed(),
+        );
+        liveness
+    }
+}
