@@ -198,9 +198,13 @@ impl Admissions {
         // Read before the look at what ended: a logout in between is then seen at the next request.
         let logouts_seen = self.ended.changes().into();
         let whom = match user {
-            MappedUser::Lookup(user) if !refuse_admins => {
-                Whom::Known(Arc::new(self.place(&tenant, user, scopes, profile)))
-            }
+            MappedUser::Lookup(user) if !refuse_admins => Whom::Known(Arc::new(self.place(
+                &tenant,
+                user,
+                scopes,
+                &table.name,
+                profile,
+            ))),
             wanted => Whom::LookedUp(LookedUp {
                 wanted,
                 scopes,
@@ -244,13 +248,19 @@ impl Admissions {
     }
 
     /// A place for a grant that a back end's request decides.
-    pub fn seat(&self, tenant: Arc<Tenant>, user: UserLookup, scopes: ScopeSet) -> Seat {
+    pub fn seat(
+        &self,
+        source: &Arc<str>,
+        tenant: Arc<Tenant>,
+        user: UserLookup,
+        scopes: ScopeSet,
+    ) -> Seat {
         let grant = Grant {
             tenant,
             user,
             scopes,
         };
-        self.broker.seat(grant, None)
+        self.broker.seat(grant, source, None)
     }
 
     /// The same user's place with other scopes.
@@ -259,7 +269,8 @@ impl Admissions {
             scopes,
             ..place.seat.grant().clone()
         };
-        self.broker.seat(grant, place.seat.profile().cloned())
+        let (source, profile) = (place.seat.source(), place.seat.profile());
+        self.broker.seat(grant, source, profile.cloned())
     }
 
     /// Ends one person's session and the cached tokens of its user.

@@ -42,7 +42,7 @@ pub struct App {
     /// The `[server]` table.
     pub server: config::Server,
     /// Requests that may still come in before they are shed.
-    pub places: Semaphore,
+    pub places: Arc<Semaphore>,
     /// The metrics of this process; `None` if another recorder is installed.
     pub metrics: Option<PrometheusHandle>,
     origins_from_client: Vec<TenantId>,
@@ -77,6 +77,7 @@ impl App {
             let directory = made.directory()?;
             directories.extend(directory.clone().map(|directory| (id.clone(), directory)));
             let made = TenantClients {
+                rate: tenant.budget,
                 issuing: made.issuing()?,
                 directory,
                 service: made.service()?,
@@ -96,6 +97,7 @@ impl App {
             renewal_pause: cache.renewal_pause,
             revoke_on_logout: cache.revoke_on_logout,
             refresh_timeout: config.server.request_timeout,
+            max_waiting: config.server.max_waiting,
         };
         let broker = Arc::new(Broker::new(clients, settings));
         let tables = config
@@ -110,7 +112,7 @@ impl App {
             audit: Arc::clone(&audit),
         };
         let admissions = Admissions::new(parts, cache.max_users, cache.idle);
-        let places = Semaphore::new(config.server.max_in_flight);
+        let places = Arc::new(Semaphore::new(config.server.max_in_flight));
         let stopping = AtomicBool::new(false);
         Ok(Arc::new(Self {
             admissions,

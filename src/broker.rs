@@ -3,6 +3,7 @@
 //!
 //! Knows nothing of sessions or HTTP. Who may have what was decided before anybody comes here.
 
+mod budget;
 mod cells;
 mod desk;
 mod error;
@@ -15,6 +16,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 use tracing::Instrument;
 
@@ -24,8 +26,9 @@ use crate::mapping::{Profile, UserLookup};
 use crate::qlik::{Liveness, QlikClient};
 use crate::telemetry::audit::Audit;
 use crate::telemetry::metrics;
-use crate::tenant::{Grant, ScopeSet, Tenant, TenantId};
+use crate::tenant::{Grant, Rate, ScopeSet, Tenant, TenantId};
 
+use budget::{Budget, Turn};
 use cells::{Cells, UserCell, UserKey};
 use desk::Desk;
 use pause::TenantPause;
@@ -38,6 +41,11 @@ pub use seat::Seat;
 
 /// What a caller is told when the tenant did not answer within the caller's own deadline.
 const AFTER_DEADLINE: Duration = Duration::from_secs(1);
+
+/// A place in the queue is kept for this long after the last one who wanted it left …
+const KEPT_FOR: Duration = Duration::from_secs(60);
+/// … so nobody is told to come back later than this.
+const RETURN_WITHIN: Duration = Duration::from_secs(45);
 
 /// How the broker caches.
 #[derive(Clone, Copy, Debug)]
@@ -52,13 +60,17 @@ pub struct CacheSettings {
     pub renewal_pause: Duration,
     /// Whether a logout revokes the user's tokens at the tenant.
     pub revoke_on_logout: bool,
-    /// How long a refresh nobody waits for may take.
+    /// How long asking a tenant may take, once it is asked.
     pub refresh_timeout: Duration,
+    /// Requests that wait for a mint at a time, per tenant.
+    pub max_waiting: usize,
 }
 
 /// The OAuth clients of one tenant.
 #[derive(Debug)]
 pub struct TenantClients {
+    /// How often the tenant may be asked.
+    pub rate: Rate,
     /// Issues the users' tokens.
     pub issuing: QlikClient,
     /// Looks users up.
@@ -84,13 +96,17 @@ impl Broker {
         let seats = Seats::new(Cells::new(settings.max_users, settings.idle));
         let desk = |(tenant, clients): (TenantId, TenantClients)| {
             let pause = Arc::new(TenantPause::default());
+            let budget = Budget::new(clients.rate, Arc::clone(&pause));
             let desk = Desk {
                 client: clients.issuing,
                 directory: clients.directory,
-                service: clients
-                    .service
-                    .map(|(client, scopes)| Service::new(client, scopes, settings.margins, &pause)),
+                service: clients.service.map(|(client, scopes)| {
+                    Service::new(client, scopes, settings.margins, &budget)
+                }),
                 pause,
+                budget,
+                waiting: Semaphore::new(settings.max_waiting),
+                patience: settings.refresh_timeout,
                 issuing: metrics::Issuing::of(tenant.as_str()),
                 cells: Arc::clone(&seats.cells),
                 margins: settings.margins,
@@ -104,10 +120,10 @@ impl Broker {
         }
     }
 
-    /// The place of a grant. `profile` is what the session tells of the user, where users are to be
-    /// created.
-    pub fn seat(&self, grant: Grant, profile: Option<Arc<Profile>>) -> Seat {
-        self.seats.seat(grant, profile)
+    /// The place of a grant. `source` is a key or a session table: sources take turns at minting.
+    /// `profile` is what the session tells of the user, where users are to be created.
+    pub fn seat(&self, grant: Grant, source: &Arc<str>, profile: Option<Arc<Profile>>) -> Seat {
+        self.seats.seat(grant, source, profile)
     }
 
     /// The token of a seat, if nothing has to be done for it: the whole of a hit.
@@ -128,6 +144,10 @@ impl Broker {
     ) -> Result<Issued, BrokerError> {
         let desk = self.desks.get(&seat.grant().tenant.id);
         let desk = desk.ok_or(BrokerError::Internal)?;
+        let Ok(_waiting) = desk.waiting.try_acquire() else {
+            let retry_after = RETURN_WITHIN;
+            return Err(BrokerError::Queued { retry_after });
+        };
         let cell = self.seats.cell(seat);
         let issued = match rejected {
             None => self.get(desk, seat, &cell, deadline).await?,
@@ -150,17 +170,17 @@ impl Broker {
         // Another session of this user may have been logged out a moment ago: this one goes on.
         let renewed = cell.is_retired().then(|| self.seats.look_up(seat));
         let cell = renewed.as_ref().unwrap_or(cell);
-        let mint_deadline = match cell.live() {
-            Some(_) => Instant::now() + self.settings.refresh_timeout,
-            None => deadline,
-        };
         if let Some(held) = cell.live().filter(|held| !seat.takes(held.value())) {
             return self.regroup(desk, seat, cell, &held, deadline).await;
         }
-        let getting = cell.get(|| desk.mint(seat, cell, mint_deadline));
+        let turn = match cell.live() {
+            Some(_) => Turn::Later,
+            None => Turn::Caller(Arc::clone(&seat.source)),
+        };
+        let getting = cell.get(|| desk.mint(seat, cell, turn, deadline));
         match timeout_at(deadline, getting).await {
             Ok(got) => Ok(got.map(Issued::from)?),
-            Err(_) => live_or_late(cell),
+            Err(_) => desk.live_or_late(seat, cell),
         }
     }
 
@@ -175,9 +195,9 @@ impl Broker {
         deadline: Instant,
     ) -> Result<Issued, BrokerError> {
         let pause = self.settings.renewal_pause;
-        let renewing = cell.renew(pause, || desk.mint(seat, cell, deadline));
+        let renewing = cell.renew(pause, || desk.mint(seat, cell, Turn::Later, deadline));
         match timeout_at(deadline, renewing).await {
-            Err(_) => live_or_late(cell),
+            Err(_) => desk.live_or_late(seat, cell),
             Ok(Ok(token)) => Ok(Issued::minted(token)),
             // Until the pause is over the groups are those of a moment ago.
             Ok(Err(NotRenewed::TooSoon(_))) => Ok(Issued::local(Arc::clone(held.value()))),
@@ -201,7 +221,7 @@ impl Broker {
         };
         let renewing = cell.renew(self.settings.renewal_pause, || {
             let (asked, cell) = (Arc::clone(desk), Arc::clone(cell));
-            let minting = desk.mint(seat, &cell, deadline);
+            let minting = desk.mint(seat, &cell, Turn::Later, deadline);
             async move {
                 let token = Arc::clone(held.value());
                 if asked.client.examine(&token.access).await == Liveness::NotKnownDead {
@@ -212,7 +232,7 @@ impl Broker {
             }
         });
         match timeout_at(deadline, renewing).await {
-            Err(_) => live_or_late(cell),
+            Err(_) => desk.live_or_late(seat, cell),
             Ok(Ok(token)) if token.access.id == rejected => Ok(Issued::local(token)),
             Ok(Ok(token)) => Ok(Issued::minted(token)),
             Ok(Err(NotRenewed::TooSoon(retry_after))) => {
@@ -294,15 +314,5 @@ fn live_or(cell: &UserCell, error: CellError<MintError>) -> Result<Issued, Broke
     match cell.live() {
         Some(lease) => Ok(Issued::local(Arc::clone(lease.value()))),
         None => Err(error.into()),
-    }
-}
-
-/// Time is up: a token with little life left is still better than an error.
-fn live_or_late(cell: &UserCell) -> Result<Issued, BrokerError> {
-    match cell.live() {
-        Some(lease) => Ok(Issued::local(Arc::clone(lease.value()))),
-        None => Err(BrokerError::Deadline {
-            retry_after: AFTER_DEADLINE,
-        }),
     }
 }

@@ -34,7 +34,7 @@ use crate::session::jwt::JwtRules;
 use crate::session::portal_check::PortalCheckRules;
 use crate::session::trusted_header::TrustedHeaderRules;
 use crate::telemetry::LogFormat;
-use crate::tenant::{ScopeSet, Tenant, TenantId};
+use crate::tenant::{Rate, ScopeSet, Tenant, TenantId};
 use crate::tls::TlsSources;
 
 pub use problem::{Place, Problem, Problems};
@@ -204,6 +204,8 @@ pub struct TenantConfig {
     pub credential: Credential,
     /// The authority of a private CA: the content of the PEM file.
     pub ca_pem: Option<Vec<u8>>,
+    /// How often it may be asked for tokens.
+    pub budget: Rate,
     /// The client that looks users up.
     pub management: Option<OtherClient>,
     /// The client that has tokens of its own.

@@ -1,6 +1,7 @@
 //! A Qlik Cloud tenant as the broker sees it: where it is, what may be asked of it, by which page.
 
 use std::fmt;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -106,6 +107,15 @@ impl Origin {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// How often a tenant may be asked for tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// In the long run.
+    pub per_minute: NonZeroU32,
+    /// At once, after a quiet time.
+    pub burst: NonZeroU32,
 }
 
 /// One configured tenant.

@@ -42,6 +42,7 @@ impl Admissions {
         tenant: &Arc<Tenant>,
         user: UserLookup,
         scopes: ScopeSet,
+        source: &Arc<str>,
         profile: Option<Arc<Profile>>,
     ) -> Place {
         Place {
@@ -53,6 +54,7 @@ impl Admissions {
                     user,
                     scopes,
                 },
+                source,
                 profile,
             ),
         }
@@ -98,7 +100,7 @@ impl Admissions {
             MappedUser::Email(_) => user_id(&user)?,
         };
         let (scopes, profile) = (looked_up.scopes.clone(), looked_up.profile.clone());
-        let place = Arc::new(self.place(tenant, lookup, scopes, profile));
+        let place = Arc::new(self.place(tenant, lookup, scopes, &table.name, profile));
         looked_up.keep(user, Arc::clone(&place));
         // Logouts of a user count from when the user is known: all are looked at again.
         admission.logouts_seen.store(u64::MAX, Ordering::Release);

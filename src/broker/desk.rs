@@ -2,14 +2,17 @@
 
 use std::sync::Arc;
 
+use tokio::sync::Semaphore;
 use tokio::time::{Duration, Instant};
 
+use super::budget::{Budget, Turn};
 use super::cells::{Cells, UserCell, UserKey};
-use super::error::MintError;
-use super::issued::UserToken;
+use super::error::{BrokerError, MintError};
+use super::issued::{Issued, UserToken};
 use super::pause::TenantPause;
 use super::seat::Seat;
 use super::service::Service;
+use super::{AFTER_DEADLINE, KEPT_FOR, RETURN_WITHIN};
 use crate::directory::{Directory, Prepared, Standing};
 use crate::expiring::{Lease, Margins};
 use crate::mapping::{Profile, UserLookup};
@@ -18,8 +21,8 @@ use crate::telemetry::audit::Audit;
 use crate::telemetry::metrics::Issuing;
 use crate::tenant::{Grant, TenantId};
 
-/// How long a revocation may take in all; nobody waits for it.
-const REVOKE_PATIENCE: Duration = Duration::from_secs(60);
+/// How long a revocation waits for its turn: callers go first, and nobody waits for it.
+const REVOKE_PATIENCE: Duration = Duration::from_secs(600);
 
 #[derive(Debug)]
 pub(super) struct Desk {
@@ -28,6 +31,11 @@ pub(super) struct Desk {
     pub directory: Option<Arc<Directory>>,
     pub service: Option<Service>,
     pub pause: Arc<TenantPause>,
+    pub budget: Arc<Budget>,
+    /// Requests that may still come in to wait for a mint.
+    pub waiting: Semaphore,
+    /// How long asking the tenant may take, once it is our turn.
+    pub patience: Duration,
     pub issuing: Issuing,
     pub cells: Arc<Cells>,
     pub margins: Margins,
@@ -39,6 +47,7 @@ impl Desk {
         self: &Arc<Self>,
         seat: &Seat,
         cell: &Arc<UserCell>,
+        turn: Turn,
         deadline: Instant,
     ) -> impl Future<Output = Result<Lease<UserToken>, MintError>> + Send + 'static + use<> {
         let (desk, cell) = (Arc::clone(self), Arc::clone(cell));
@@ -49,7 +58,10 @@ impl Desk {
             let renews = held.is_some();
             let knows_groups = held.is_some_and(|held| held.value().groups == groups);
             let profile = profile.filter(|_| !knows_groups);
-            let minted = desk.ask(&grant, profile.as_ref(), deadline).await;
+            let minted = match desk.take_turn(turn, Some(key), deadline).await {
+                Ok(deadline) => desk.ask(&grant, profile.as_ref(), deadline).await,
+                Err(error) => Err(error),
+            };
             if renews {
                 desk.issuing.refreshed(minted.is_ok());
             }
@@ -64,6 +76,46 @@ impl Desk {
         }
     }
 
+    /// Waits until the tenant may be asked. Returns until when that may take: who waited long for its
+    /// turn has as much time from then on as anybody.
+    async fn take_turn(
+        &self,
+        turn: Turn,
+        user: Option<UserKey>,
+        deadline: Instant,
+    ) -> Result<Instant, MintError> {
+        if let Err((error, left)) = self.pause.wait(deadline).await {
+            return Err(MintError {
+                error,
+                tenant_pause: Some(left),
+            });
+        }
+        let turn = self.budget.turn(turn, user, deadline + KEPT_FOR).await;
+        turn.map_err(|retry_after| MintError {
+            error: QlikError::Throttled { retry_after },
+            // Its place is gone, and the next one who asks gets a new one.
+            tenant_pause: Some(Duration::ZERO),
+        })?;
+        Ok(deadline.max(Instant::now() + self.patience))
+    }
+
+    /// Time is up: a token with little life left is still better than an error. Who stands in the
+    /// queue keeps the place for a while, and is told when to come back.
+    pub fn live_or_late(&self, seat: &Seat, cell: &UserCell) -> Result<Issued, BrokerError> {
+        if let Some(lease) = cell.live() {
+            return Ok(Issued::local(Arc::clone(lease.value())));
+        }
+        let kept = Instant::now() + KEPT_FOR;
+        Err(match self.budget.keep(seat.key, &seat.source, kept) {
+            Some(wait) => BrokerError::Queued {
+                retry_after: wait.min(RETURN_WITHIN),
+            },
+            None => BrokerError::Deadline {
+                retry_after: AFTER_DEADLINE,
+            },
+        })
+    }
+
     /// A token, and whether the user was put into the groups of its profile before.
     async fn ask(
         &self,
@@ -71,12 +123,6 @@ impl Desk {
         profile: Option<&Arc<Profile>>,
         deadline: Instant,
     ) -> Result<(AccessToken, bool), MintError> {
-        if let Err((error, left)) = self.pause.wait(deadline).await {
-            return Err(MintError {
-                error,
-                tenant_pause: Some(left),
-            });
-        }
         let failed = |error| MintError {
             error,
             tenant_pause: None,
@@ -90,7 +136,7 @@ impl Desk {
         };
         let prepared = prepared.map_err(|error| {
             // What throttles the management client throttles the same tenant.
-            self.pause.note_throttle(&error);
+            self.budget.throttled(&error);
             failed(error)
         })?;
         let asking = self
@@ -105,6 +151,9 @@ impl Desk {
         // One user is one user, whatever the scopes.
         let user = UserKey::new(&grant.tenant, &grant.user, &grant.tenant.scopes);
         self.pause.note(user, minted.as_ref().err());
+        if let Err(error) = &minted {
+            self.budget.throttled(error);
+        }
         let minted = minted.map_err(failed)?;
         Ok((minted, matches!(prepared, Prepared::Done)))
     }
@@ -140,14 +189,17 @@ impl Desk {
     }
 
     pub async fn revoke(&self, token: &UserToken, audit: &Audit, tenant: &TenantId, user: &str) {
-        // Revoking shares the tier of minting: it waits out a throttle as a mint does.
-        let deadline = Instant::now() + REVOKE_PATIENCE;
-        let outcome = match self.pause.wait(deadline).await {
-            Err((error @ QlikError::Throttled { .. }, _)) => Err(error),
-            _ => self.client.revoke(&token.access, deadline).await,
+        // Revoking shares the tier of minting.
+        let until = Instant::now() + REVOKE_PATIENCE;
+        let outcome = async {
+            let turn = self.budget.turn(Turn::Later, None, until).await;
+            turn.map_err(|retry_after| QlikError::Throttled { retry_after })?;
+            let deadline = Instant::now() + self.patience;
+            self.client.revoke(&token.access, deadline).await
         };
+        let outcome = outcome.await;
         if let Err(error) = &outcome {
-            self.pause.note_throttle(error);
+            self.budget.throttled(error);
         }
         let outcome = match outcome {
             Ok(()) => "ok",

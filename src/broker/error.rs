@@ -22,6 +22,12 @@ pub enum BrokerError {
         /// When asking again makes sense.
         retry_after: Duration,
     },
+    /// The tenant's budget is used up, and it is not the user's turn yet. The place is kept.
+    #[error("the tenant's budget is used up")]
+    Queued {
+        /// When asking again makes sense.
+        retry_after: Duration,
+    },
     /// The user was logged out while the caller waited.
     #[error("the session ended while its token was being minted")]
     SessionEnded,
@@ -54,8 +60,12 @@ impl From<CellError<MintError>> for BrokerError {
     fn from(error: CellError<MintError>) -> Self {
         match error {
             CellError::Failed { error, retry_after } => Self::Tenant {
+                retry_after: match &error.error {
+                    // A turn that did not come is forgotten at once, but not over.
+                    QlikError::Throttled { retry_after: left } => retry_after.max(*left),
+                    _ => retry_after,
+                },
                 error: error.error,
-                retry_after,
             },
             CellError::Panicked => Self::Internal,
             CellError::Retired => Self::SessionEnded,

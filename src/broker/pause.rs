@@ -94,6 +94,16 @@ impl TenantPause {
         }
     }
 
+    /// How long the tenant still throttles us.
+    pub fn throttle_left(&self) -> Duration {
+        match self.current() {
+            Some((QlikError::Throttled { .. }, until)) => {
+                until.saturating_duration_since(Instant::now())
+            }
+            _ => Duration::ZERO,
+        }
+    }
+
     /// Why the tenant is left alone at the moment, if it is.
     pub fn reason(&self) -> Option<&'static str> {
         self.current().map(|(error, _)| match error {

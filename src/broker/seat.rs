@@ -21,6 +21,8 @@ const TOUCH_EVERY: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct Seat {
     grant: Grant,
+    /// Where who sits here comes from, for the order of mints.
+    pub(super) source: Arc<str>,
     pub(super) profile: Option<Arc<Profile>>,
     /// The digest of the groups that the session names, and whether a token of theirs was seen.
     pub(super) groups: Option<[u8; 32]>,
@@ -37,6 +39,11 @@ impl Seat {
     /// Whom the token is for.
     pub fn grant(&self) -> &Grant {
         &self.grant
+    }
+
+    /// Where who sits here comes from.
+    pub fn source(&self) -> &Arc<str> {
+        &self.source
     }
 
     /// What is told of the user if the tenant creates it.
@@ -74,7 +81,7 @@ impl Seats {
         }
     }
 
-    pub fn seat(&self, grant: Grant, profile: Option<Arc<Profile>>) -> Seat {
+    pub fn seat(&self, grant: Grant, source: &Arc<str>, profile: Option<Arc<Profile>>) -> Seat {
         let logouts = self.logouts.load(Ordering::Acquire);
         let key = UserKey::of(&grant);
         let cell = ArcSwap::new(self.cells.find_or_add(key));
@@ -82,6 +89,7 @@ impl Seats {
         let groups = named.map(|names| digest::of("groups", names.iter().map(String::as_str)));
         Seat {
             grant,
+            source: Arc::clone(source),
             profile,
             groups,
             groups_seen: AtomicBool::new(false),

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use tokio::time::{Duration, Instant, timeout_at};
 
+use super::AFTER_DEADLINE;
+use super::budget::{Budget, Turn};
 use super::error::{BrokerError, MintError};
 use super::issued::{Issued, UserToken};
-use super::live_or_late;
-use super::pause::TenantPause;
 use crate::expiring::{ExpiringCell, Lease, Margins};
 use crate::qlik::{QlikClient, QlikError};
 use crate::tenant::ScopeSet;
@@ -25,8 +25,8 @@ struct Inner {
     client: QlikClient,
     scopes: ScopeSet,
     margins: Margins,
-    /// The whole tenant's: what throttles one of its clients throttles all.
-    pause: Arc<TenantPause>,
+    /// The whole tenant's.
+    budget: Arc<Budget>,
 }
 
 impl Service {
@@ -34,14 +34,14 @@ impl Service {
         client: QlikClient,
         scopes: ScopeSet,
         margins: Margins,
-        pause: &Arc<TenantPause>,
+        budget: &Arc<Budget>,
     ) -> Self {
         Self {
             inner: Arc::new(Inner {
                 client,
                 scopes,
                 margins,
-                pause: Arc::clone(pause),
+                budget: Arc::clone(budget),
             }),
             cell: Arc::default(),
         }
@@ -55,27 +55,29 @@ impl Service {
         });
         match timeout_at(deadline, getting).await {
             Ok(got) => Ok(got.map(Issued::from)?),
-            Err(_) => live_or_late(&self.cell),
+            Err(_) => match self.cell.live() {
+                Some(lease) => Ok(Issued::local(Arc::clone(lease.value()))),
+                None => Err(BrokerError::Deadline {
+                    retry_after: AFTER_DEADLINE,
+                }),
+            },
         }
     }
 }
 
 impl Inner {
     async fn ask(&self, deadline: Instant) -> Result<Lease<UserToken>, MintError> {
-        // Only a throttle is the tenant's: what else stops it is about the issuing client.
-        if let Err((error @ QlikError::Throttled { .. }, left)) = self.pause.wait(deadline).await {
-            return Err(MintError {
-                error,
-                tenant_pause: Some(left),
-            });
-        }
+        let failed = |error| MintError {
+            error,
+            tenant_pause: None,
+        };
+        let source = Turn::Caller("service".into());
+        let turn = self.budget.turn(source, None, deadline).await;
+        turn.map_err(|retry_after| failed(QlikError::Throttled { retry_after }))?;
         let asking = self.client.client_credentials(&self.scopes, deadline);
         let access = asking.await.map_err(|error| {
-            self.pause.note_throttle(&error);
-            MintError {
-                error,
-                tenant_pause: None,
-            }
+            self.budget.throttled(&error);
+            failed(error)
         })?;
         let life = access.life;
         let token = Arc::new(UserToken::received(access, None));

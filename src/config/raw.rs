@@ -21,7 +21,7 @@ pub use session::{
     IntrospectionSession, JwtSession, Mapping, PortalCheckSession, Rule, Session,
     TrustedHeaderSession,
 };
-pub use tenant::{AssertionAlgorithm, PrivateKey, Tenant};
+pub use tenant::{AssertionAlgorithm, Budget, PrivateKey, Tenant};
 
 /// The configuration of qlik-token-broker.
 ///

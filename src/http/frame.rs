@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
@@ -17,6 +17,7 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 use ipnet::IpNet;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
@@ -64,6 +65,8 @@ pub(super) struct Exchange {
     pub names: ClientNames,
     /// The client's address; that of the last untrusted hop where proxies are trusted.
     pub client: IpAddr,
+    /// The place among the requests in flight.
+    place: Arc<Mutex<Option<OwnedSemaphorePermit>>>,
 }
 
 impl Exchange {
@@ -71,6 +74,15 @@ impl Exchange {
     /// line, and is spared the span.
     pub fn span(&self) -> tracing::Span {
         tracing::error_span!("request", request_id = self.request_id())
+    }
+
+    /// From now on the request is not in flight, but waits for something: the broker bounds those.
+    pub fn give_up_place(&self) {
+        *self.place() = None;
+    }
+
+    fn place(&self) -> MutexGuard<'_, Option<OwnedSemaphorePermit>> {
+        self.place.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn request_id(&self) -> &str {
@@ -99,6 +111,7 @@ async fn frame(State(state): State<Frame>, mut request: Request, next: Next) -> 
         request_id: request_id(request.headers()),
         deadline: started + app.request_timeout(),
         origin: PageOrigin::of(app, request.headers()),
+        place: Arc::default(),
         peer,
         names: request.extensions_mut().remove().unwrap_or_default(),
         client: client_address(peer, request.headers(), &app.server.trusted_proxies),
@@ -130,7 +143,7 @@ async fn guarded(app: &App, exchange: &Exchange, request: Request, next: Next) -
     }
     // Whether the process lives must be seen just when it is overloaded.
     let is_probe = request.uri().path() == "/healthz";
-    let place = app.places.try_acquire();
+    let place = Arc::clone(&app.places).try_acquire_owned();
     if place.is_err() && !is_probe {
         return Problem::new(
             Code::Overloaded,
@@ -139,8 +152,11 @@ async fn guarded(app: &App, exchange: &Exchange, request: Request, next: Next) -
         .retry_after(OVERLOADED_RETRY)
         .into_response();
     }
+    *exchange.place() = place.ok();
     let answering = AssertUnwindSafe(next.run(request)).catch_unwind();
-    match timeout_at(exchange.deadline + DEADLINE_GRACE, answering).await {
+    let answered = timeout_at(exchange.deadline + DEADLINE_GRACE, answering).await;
+    exchange.give_up_place();
+    match answered {
         Ok(Ok(response)) => response,
         Ok(Err(_panic)) => Problem::new(
             Code::Internal,

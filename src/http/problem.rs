@@ -189,6 +189,11 @@ impl From<BrokerError> for Problem {
                 "The tenant has not answered in time; the broker goes on trying.",
             )
             .retry_after(retry_after),
+            BrokerError::Queued { retry_after } => Self::new(
+                Code::TenantThrottled,
+                "The tenant's budget of new tokens is used up. The user's place in the queue is kept.",
+            )
+            .retry_after(retry_after),
             BrokerError::SessionEnded => Self::new(
                 Code::SessionExpired,
                 "The session was ended while its token was being fetched.",

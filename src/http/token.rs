@@ -92,6 +92,7 @@ async fn answer(
     let issued = if let Some(issued) = issued {
         issued
     } else {
+        exchange.give_up_place();
         // In a box: what only a miss needs shall not make the future of a hit large.
         let getting = app.broker.token(seat, rejected, exchange.deadline);
         Box::pin(getting.instrument(exchange.span())).await?
@@ -167,5 +168,7 @@ fn back_end_seat(
     let user = named_user(app, tenant, lookup, facts)?;
     let scopes = offered_scopes(tenant, asked.scope.as_deref())?;
     let scopes = scopes.unwrap_or_else(|| tenant.scopes.clone());
-    Ok(app.admissions.seat(Arc::clone(tenant), user, scopes))
+    Ok(app
+        .admissions
+        .seat(&back_end.source, Arc::clone(tenant), user, scopes))
 }

@@ -1,5 +1,7 @@
 //! Back ends: callers that are no person, and name the user themselves.
 
+use std::sync::Arc;
+
 use crate::tenant::TenantId;
 
 /// What a back end may do.
@@ -20,6 +22,8 @@ pub enum Permission {
 pub struct BackEnd {
     /// Names it in logs: the key's id, or the certificate's name.
     pub id: String,
+    /// The same for the order of mints.
+    pub source: Arc<str>,
     /// The tenants it may name. Never empty.
     pub tenants: Vec<TenantId>,
     /// The calls it may make.

@@ -8,7 +8,8 @@ use futures_util::stream::{StreamExt, iter};
 use qlik_token_broker::simulator::{Call, Fault, Simulator};
 use serde_json::json;
 
-use super::harness::{Broker, key_table, subject, tenant, tenant_table, token, who_is, world};
+use super::harness::{Broker, key_table, refused, tenant, tenant_table, token, who_is, world};
+use super::keeper::Keeper;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn c41_a_thousand_first_requests_of_one_user_are_one_mint() {
@@ -142,35 +143,53 @@ async fn a_stale_token_is_served_while_one_refresh_runs() {
 
 #[tokio::test]
 async fn more_requests_than_places_are_shed_with_a_retry() {
-    let tenant = tenant().await;
-    tenant.on_times(Call::TokenImpersonation, Fault::Slow { millis: 500 }, 8);
+    let (tenant, keeper) = (tenant().await, Keeper::start().await);
+    keeper.slow(Duration::from_millis(500));
+    keeper.log_in("s1", json!({"name": "ann"}));
     let config = format!(
-        "[server]\nmax_in_flight = 4\n{}{}",
+        "[server]\nmax_in_flight = 4\n[[session]]\ntype = 'portal_check'\nurl = '{}/whoami'\ncookies = ['sid']\n\
+         user = [{{ field = 'subject', value = 'auth0|{{name}}' }}]\n{}",
+        keeper.url,
+        tenant_table("acme", &tenant.url())
+    );
+    let broker = Broker::start(&config);
+    let ask = || {
+        let ask = broker.post("/session-token").header("cookie", "sid=s1");
+        ask.header("x-broker-request", "1").send()
+    };
+    let answers = join_all((0..8).map(|_| ask())).await;
+    let shed: Vec<_> = answers
+        .iter()
+        .map(|answer| answer.as_ref().unwrap())
+        .filter(|answer| answer.status() == 503)
+        .collect();
+    assert_eq!(shed.len(), 4);
+    assert!(
+        shed.iter()
+            .all(|answer| answer.headers()["retry-after"] == "1")
+    );
+    assert_eq!(ask().await.unwrap().status(), 200, "places are given back");
+}
+
+/// Who waits for a mint is not in flight: users with a token are served meanwhile.
+#[tokio::test]
+async fn requests_that_wait_for_a_mint_hold_no_place_and_are_bounded_by_themselves() {
+    let tenant = tenant().await;
+    let config = format!(
+        "[server]\nmax_in_flight = 2\nmax_waiting = 4\n{}{}",
         key_table(&["acme"]),
         tenant_table("acme", &tenant.url())
     );
     let broker = Broker::start(&config);
-    let answers = join_all((0..8).map(|_| async {
-        let response = broker
-            .ask(&json!({"user_lookup": subject("ann")}))
-            .send()
-            .await
-            .unwrap();
-        (
-            response.status().as_u16(),
-            super::harness::header(&response, "retry-after"),
-        )
-    }))
-    .await;
-    let shed: Vec<_> = answers
-        .iter()
-        .filter(|(status, _)| *status == 503)
-        .collect();
-    assert_eq!(shed.len(), 4, "{answers:?}");
-    assert!(shed.iter().all(|(_, wait)| wait == "1"));
-    assert_eq!(
-        broker.token_of("ann").await.source,
-        "local",
-        "places are given back"
-    );
+    broker.token_of("bob").await;
+    tenant.on_times(Call::TokenImpersonation, Fault::Slow { millis: 600 }, 1);
+    let ask = |user: &str| broker.ask_for(user).send();
+    let waiting: Vec<_> = (0..4).map(|_| tokio::spawn(ask("ann"))).collect();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let wait = refused(broker.ask_for("ann"), 503, "tenant_throttled").await;
+    assert!(wait.is_some());
+    assert_eq!(broker.token_of("bob").await.source, "local");
+    for one in waiting {
+        assert_eq!(one.await.unwrap().unwrap().status(), 200);
+    }
 }

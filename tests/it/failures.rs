@@ -6,7 +6,9 @@ use futures_util::future::join_all;
 use qlik_token_broker::simulator::{Call, Fault, Simulator, World};
 use serde_json::{Value, json};
 
-use super::harness::{Broker, key_table, refused, tenant, tenant_table, token, world};
+use super::harness::{
+    Broker, key_table, refused, tenant, tenant_table, token, usual_budget, world,
+};
 
 fn status(status: u16, code: Option<&str>) -> Fault {
     Fault::Status {
@@ -138,7 +140,7 @@ async fn a_throttled_tenant_is_left_alone_for_exactly_that_long() {
         key_table(&["acme"]),
         tenant_table("acme", &tenant.url())
     );
-    let broker = Broker::start(&config);
+    let broker = Broker::start(&usual_budget(&config));
     broker.token_of("bob").await;
     tenant.on(Call::Token, Fault::Throttle { retry_after: 2 });
     refused(broker.ask_for("ann"), 503, "tenant_throttled").await;
@@ -243,7 +245,8 @@ async fn c42_with_the_tenant_down_live_tokens_are_served_and_recovery_needs_no_r
         let mut short = world();
         short.token_life = Duration::from_secs(4);
         let tenant = Simulator::start(short).await.unwrap();
-        let broker = Broker::with(&tenant);
+        let config = key_table(&["acme"]) + &tenant_table("acme", &tenant.url());
+        let broker = Broker::start(&usual_budget(&config));
         let first = broker.token_of("ann").await;
         tokio::time::sleep(Duration::from_millis(3050)).await;
         tenant.on_until_cleared(Call::Token, fault.clone());

@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use axum_server::Handle;
 use qlik_token_broker::app::{App, origins};
-use qlik_token_broker::config::{self, Sources};
+use qlik_token_broker::config::{self, Config, Sources};
 use qlik_token_broker::simulator::{
     CLIENT_CREDENTIALS, ClientSetup, IMPERSONATION, RateLimit, Simulator, World,
 };
+use qlik_token_broker::tenant::Rate;
 use qlik_token_broker::{http, ops};
 use reqwest::{Certificate, Client, Identity, Method, RequestBuilder, Response};
 use serde_json::{Value, json};
@@ -49,7 +50,7 @@ pub async fn tenant() -> Simulator {
 pub fn tenant_table(id: &str, url: &str) -> String {
     format!(
         "[tenants.{id}]\nurl = '{url}'\nclient_id = 'broker'\nclient_secret = 'tenant-client-secret'\n\
-         scopes = 'user_default'\noptional_scopes = ['spaces:read apps:read']\nallowed_origins = ['https://portal.{id}.test']\n"
+         scopes = 'user_default'\noptional_scopes = ['spaces:read apps:read']\nallowed_origins = ['https://portal.{id}.test']\n{WIDE_BUDGET}"
     )
 }
 
@@ -67,6 +68,14 @@ pub fn managed_world() -> World {
 pub fn managed_table(id: &str, url: &str) -> String {
     tenant_table(id, url)
         + "management = { client_id = 'management', client_secret = 'management-client-secret' }\n"
+}
+
+/// A budget so wide that it disturbs no counting; at most 500 in 5 minutes can be configured.
+const WIDE_BUDGET: &str = "budget = { per_minute = 1, burst = 495 }\n";
+
+/// The same configuration with the usual budget.
+pub fn usual_budget(config: &str) -> String {
+    config.replace(WIDE_BUDGET, "")
 }
 
 /// The table of [`KEY`].
@@ -150,14 +159,17 @@ fn listener() -> TcpListener {
     TcpListener::bind("127.0.0.1:0").unwrap()
 }
 
-fn build(config: &str) -> Arc<App> {
+fn load(config: &str) -> Config {
     let file = Scratch::new(config);
     let sources = Sources {
         files: vec![file.0.clone()],
         env: Vec::new(),
     };
-    let config = config::load(&sources).unwrap_or_else(|problems| panic!("{problems}"));
-    App::build(config).unwrap()
+    config::load(&sources).unwrap_or_else(|problems| panic!("{problems}"))
+}
+
+fn build(config: &str) -> Arc<App> {
+    App::build(load(config)).unwrap()
 }
 
 /// A running broker. Dropping it stops it.
@@ -187,6 +199,16 @@ impl Broker {
     pub async fn start_following(config: &str, every: Duration) -> Self {
         let app = build(config);
         origins::follow(&app, every).await;
+        Self::launch(listener(), &app, http::HEAD_TIMEOUT, None)
+    }
+
+    /// A broker whose budget is another than can be configured, to match a tenant in fast motion.
+    pub fn start_paced(config: &str, rate: Rate) -> Self {
+        let mut config = load(config);
+        for tenant in config.tenants.values_mut() {
+            tenant.budget = rate;
+        }
+        let app = App::build(config).unwrap();
         Self::launch(listener(), &app, http::HEAD_TIMEOUT, None)
     }
 

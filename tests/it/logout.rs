@@ -228,7 +228,7 @@ async fn a_mint_in_flight_is_revoked_when_it_lands_and_its_waiters_are_told() {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_race_lets_an_ended_session_keep_a_token() {
     let (tenant, portal, broker) = setup().await;
-    for round in 0..150 {
+    for round in 0..100 {
         let session = portal.session_with("ann", &json!({"jti": round}));
         token(broker.ask_as(&session)).await;
         let asking = (0..8).map(|_| async {

@@ -9,6 +9,7 @@
 )]
 
 mod architecture;
+mod budget;
 mod causes;
 mod certificates;
 mod chain;

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::harness::{
     Broker, KEY, PAGE, header, key_table, refused, sha256, subject, tenant, tenant_table, token,
-    world,
+    usual_budget, world,
 };
 use super::portal::{Key, Portal};
 
@@ -467,7 +467,7 @@ async fn a_dead_token_is_never_handed_out_again_even_if_the_mint_fails() {
         key_table(&["acme"]),
         tenant_table("acme", &tenant.url())
     );
-    let broker = Broker::start(&config);
+    let broker = Broker::start(&usual_budget(&config));
     let first = broker.token_of("ann").await;
     tenant.revoke_user("auth0|ann");
     tenant.on(Call::Token, Fault::Throttle { retry_after: 1 });

@@ -16,7 +16,7 @@ pub struct Server {
     /// Requests served at a time; one more is answered `overloaded`.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub max_in_flight: usize,
-    /// Requests parked for a mint, per tenant. Without effect in this version.
+    /// Requests that wait for a mint at a time, per tenant; they do not count as being served.
     #[schemars(range(min = 0, max = 10_000_000))]
     pub max_waiting: usize,
     /// After SIGTERM: how long to keep serving while readiness says no. 5s behind a load balancer.

@@ -42,8 +42,9 @@ pub struct Tenant {
     #[serde(default)]
     pub origins_from_client: bool,
     /// How many tokens are asked for.
-    #[expect(dead_code, reason = "refused in this version")]
-    pub budget: Option<Budget>,
+    #[serde(default)]
+    #[schemars(extend("default" = {}))]
+    pub budget: Budget,
     /// The authority of a private CA, a PEM file.
     #[schemars(length(min = 1))]
     pub ca_file: Option<String>,

@@ -48,6 +48,7 @@ pub fn one(
     }
     is_sound.then(|| BackEnd {
         id: claimed.id.to_owned(),
+        source: format!("key {}", claimed.id).into(),
         tenants,
         allow,
         ambient: claimed.ambient,

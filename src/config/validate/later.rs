@@ -11,7 +11,6 @@ const KEYS: &[&str] = &[
     "limits",
     "shared",
     "session.*.keys.*.requests_per_minute",
-    "tenants.*.budget",
 ];
 
 /// Counts that must not exceed 1.

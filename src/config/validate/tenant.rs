@@ -1,6 +1,7 @@
 //! The tenants: where they are, how the broker proves itself, what may be asked for.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -10,7 +11,7 @@ use super::super::{TenantConfig, raw};
 use super::known::Known;
 use super::{Tables, other_clients, text};
 use crate::qlik::credential::{AssertionAlgorithm, Credential, Proof, check_private_key};
-use crate::tenant::{Origin, ScopeSet, Tenant, TenantId};
+use crate::tenant::{Origin, Rate, ScopeSet, Tenant, TenantId};
 
 const ONE_PROOF: &str = "give exactly one of client_secret, client_secrets and private_key";
 
@@ -53,6 +54,7 @@ pub fn all(
 fn tenant(report: &mut Report, path: &str, id: TenantId, raw: raw::Tenant) -> Option<TenantConfig> {
     let url = address(report, path, &raw);
     let proof = proof(report, path, &Proofs::of(&raw));
+    let budget = budget(report, path, &raw.budget);
     let others = other_clients::all(report, path, &raw);
     let scopes = scopes(
         report,
@@ -98,6 +100,7 @@ fn tenant(report: &mut Report, path: &str, id: TenantId, raw: raw::Tenant) -> Op
         tenant: Arc::new(tenant),
         credential,
         ca_pem: ca_pem?,
+        budget: budget?,
         management: others.management.ok()?,
         service: others.service.ok()?,
         origins_from_client: raw.origins_from_client,
@@ -127,6 +130,22 @@ fn address(report: &mut Report, path: &str, raw: &raw::Tenant) -> Option<String>
         return None;
     }
     Some(url.origin().ascii_serialization())
+}
+
+/// The tenant's own rule: what goes beyond it is answered 429, to everybody.
+const IN_FIVE_MINUTES: u32 = 500;
+
+fn budget(report: &mut Report, path: &str, raw: &raw::Budget) -> Option<Rate> {
+    if raw.per_minute * 5 + raw.burst > IN_FIVE_MINUTES {
+        let message = "allows more than the tenant does: 500 in 5 minutes, burst and all";
+        let remedy = "lower burst, or per_minute: five times that and burst make 500 at most";
+        report.refuse(format!("{path}.budget"), message, remedy);
+        return None;
+    }
+    Some(Rate {
+        per_minute: NonZeroU32::new(raw.per_minute)?,
+        burst: NonZeroU32::new(raw.burst)?,
+    })
 }
 
 pub fn scopes(report: &mut Report, path: &str, text: &str, allow_admin: bool) -> Option<ScopeSet> {

@@ -123,7 +123,7 @@ impl Code {
             Self::TenantMalformed => Row(502, "tenant_malformed", "The tenant's answer made no sense",
                 "Something answered at the tenant's address, but not as a tenant does: often a proxy or a maintenance page. Operators find the reason in the log by the request id."),
             Self::TenantThrottled => Row(503, "tenant_throttled", "The tenant's rate limit is reached",
-                "The tenant allows a limited number of new tokens a minute, and they are used up. Nobody who has a token notices; try again after Retry-After."),
+                "The tenant allows a limited number of new tokens a minute, and they are used up. Nobody who has a token notices. The user's place in the queue is kept for a minute: try again after Retry-After."),
             Self::TenantUnavailable => Row(503, "tenant_unavailable", "The tenant is out of reach",
                 "The tenant did not answer, or failed. Users with a cached token are still served; try again after Retry-After."),
             Self::Overloaded => Row(503, "overloaded", "Too many requests at once",

@@ -351,6 +351,16 @@ const FAULTY: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "{JWT}{ACME}budget = { per_minute = 80, burst = 101 }\n[tenants.b]\nurl = 'https://b.example.com'\nclient_id = 'c'\n\
+         client_secret = '{C}'\nscopes = 'user_default'\nbudget = { per_minute = 101, burst = 0 }",
+        &[
+            "session[0].tenant",
+            "tenants.acme.budget",
+            "tenants.b.budget.burst",
+            "tenants.b.budget.per_minute",
+        ],
+    ),
+    (
         "{JWT}{ACME}origins_from_client = true\nprovision_users = { subject = '{sub}', name = '{name}' }\n\
          service = { client_id = 's', scopes = 'admin_classic' }",
         &[
@@ -446,7 +456,6 @@ fn later_features_are_refused_in_plain_words() {
         type = "api_key"
         keys = [{{ id = "a", sha256 = "{}", requests_per_minute = 5 }}]
         {ACME}
-        budget = {{}}
         "#,
         "ab".repeat(32)
     );
@@ -459,7 +468,6 @@ fn later_features_are_refused_in_plain_words() {
         "session[1].keys[0].requests_per_minute",
         "shared",
         "telemetry",
-        "tenants.acme.budget",
     ];
     assert_eq!(paths(&problems), expected);
     for problem in &problems.0 {

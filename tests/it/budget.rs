@@ -1,0 +1,148 @@
+//! Monday, nine o'clock: more people than the tenant allows tokens for, in fast motion.
+
+use std::num::NonZeroU32;
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use qlik_token_broker::simulator::{Call, RateLimit, Simulator};
+use qlik_token_broker::tenant::Rate;
+use serde_json::json;
+
+use super::harness::{Broker, header, key_table, tenant_table, token, world};
+use super::portal::{Key, Portal};
+
+const USERS: usize = 60;
+
+fn rate(per_minute: u32, burst: u32) -> Rate {
+    Rate {
+        per_minute: NonZeroU32::new(per_minute).unwrap(),
+        burst: NonZeroU32::new(burst).unwrap(),
+    }
+}
+
+/// A tenant of 50 calls in any 3 s, and a broker that asks 20 times at once and 10 times a second.
+async fn setup() -> (Simulator, Portal, Broker) {
+    let mut world = world();
+    for user in 0..USERS {
+        world = world.with_user(format!("auth0|u{user}"), format!("u{user}@acme.test"));
+    }
+    world.tier2 = Some(RateLimit {
+        calls: 50,
+        window: Duration::from_secs(3),
+    });
+    let tenant = Simulator::start(world).await.unwrap();
+    let portal = Portal::start(Key::p256()).await;
+    let config = "[server]\nrequest_timeout = '1s'\n".to_owned()
+        + &key_table(&["acme"])
+        + &portal.table()
+        + &tenant_table("acme", &tenant.url());
+    let broker = Broker::start_paced(&config, rate(600, 20));
+    (tenant, portal, broker)
+}
+
+/// Asks as `client.js` does: after a 503 again, when the answer says so.
+async fn insist(broker: &Broker, session: &str) -> (Duration, usize) {
+    let (started, mut tries) = (Instant::now(), 0);
+    loop {
+        tries += 1;
+        let answer = broker.ask_as(session).send().await.unwrap();
+        if answer.status() == 200 {
+            return (started.elapsed(), tries);
+        }
+        assert_eq!(answer.status(), 503);
+        let wait: u64 = header(&answer, "retry-after").parse().unwrap();
+        assert!(
+            (1..=6).contains(&wait),
+            "{wait} s are more than the arithmetic"
+        );
+        tokio::time::sleep(Duration::from_secs(wait)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_cold_crowd_is_served_in_order_and_provokes_no_429() {
+    let (tenant, portal, broker) = setup().await;
+    let warm = portal.session("ann");
+    token(broker.ask_as(&warm)).await;
+    let sessions: Vec<_> = (0..USERS)
+        .map(|user| portal.session(&format!("u{user}")))
+        .collect();
+    let crowd = sessions.iter().enumerate().map(|(index, session)| {
+        let broker = &broker;
+        async move {
+            // In the order of their numbers.
+            tokio::time::sleep(Duration::from_millis(5 * index as u64)).await;
+            insist(broker, session).await
+        }
+    });
+    let meanwhile = async {
+        for _ in 0..40 {
+            let started = Instant::now();
+            assert_eq!(token(broker.ask_as(&warm)).await.source, "local");
+            assert!(
+                started.elapsed() < Duration::from_millis(500),
+                "who has a token notices nothing"
+            );
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let (waits, ()) = tokio::join!(join_all(crowd), meanwhile);
+    // 19 of the burst are left, the other 41 come up at 10 a second.
+    let longest = waits.iter().map(|(wait, _)| *wait).max().unwrap();
+    assert!(longest < Duration::from_secs(9), "{longest:?}");
+    assert!(
+        waits.iter().any(|(_, tries)| *tries > 1),
+        "some had to come back"
+    );
+    assert_eq!(
+        tenant.calls(Call::TokenImpersonation),
+        USERS + 1,
+        "one call each, none of them a 429"
+    );
+    let minted = tenant.requests().into_iter().filter_map(|request| {
+        assert_ne!(request.status, Some(429));
+        let body = request
+            .body
+            .filter(|_| request.call == Call::TokenImpersonation)?;
+        Some(body["user_lookup"]["value"].as_str()?.to_owned())
+    });
+    let in_order = (0..USERS).map(|user| format!("auth0|u{user}"));
+    assert!(minted.skip(1).eq(in_order), "first come, first served");
+}
+
+/// A key that asks for everybody takes turns with the people at the portal.
+#[tokio::test]
+async fn one_key_cannot_take_the_whole_budget() {
+    let (_tenant, portal, broker) = setup().await;
+    let asking = (0..50).map(|user| {
+        let body = json!({"user_lookup": super::harness::subject(&format!("u{user}"))});
+        broker.ask(&body).send()
+    });
+    let person = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        insist(&broker, &portal.session("ann")).await
+    };
+    let (_, (wait, tries)) = tokio::join!(join_all(asking), person);
+    assert!(
+        wait < Duration::from_secs(1) && tries == 1,
+        "{wait:?} in {tries} tries"
+    );
+}
+
+#[tokio::test]
+async fn the_place_of_a_caller_who_left_is_kept() {
+    let (tenant, portal, broker) = setup().await;
+    let sessions: Vec<_> = (0..45)
+        .map(|user| portal.session(&format!("u{user}")))
+        .collect();
+    let answers = join_all(sessions.iter().map(|session| broker.ask_as(session).send())).await;
+    let turned_away = answers
+        .iter()
+        .filter(|answer| answer.as_ref().unwrap().status() == 503);
+    assert!(turned_away.count() > 5);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(tenant.calls(Call::TokenImpersonation), 45);
+    for session in &sessions {
+        assert_eq!(token(broker.ask_as(session)).await.source, "local");
+    }
+}
