@@ -8,6 +8,7 @@ mod cells;
 mod desk;
 mod error;
 mod issued;
+mod logout;
 mod pause;
 mod seat;
 mod service;
@@ -18,18 +19,17 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
-use tracing::Instrument;
+use tokio_util::task::TaskTracker;
 
 use crate::directory::Directory;
 use crate::expiring::{CellError, Lease, Margins, NotRenewed};
-use crate::mapping::{Profile, UserLookup};
+use crate::mapping::Profile;
 use crate::qlik::{Liveness, QlikClient};
-use crate::telemetry::audit::Audit;
 use crate::telemetry::metrics;
-use crate::tenant::{Grant, Rate, ScopeSet, Tenant, TenantId};
+use crate::tenant::{Grant, Rate, ScopeSet, TenantId};
 
 use budget::{Budget, Turn};
-use cells::{Cells, UserCell, UserKey};
+use cells::{Cells, UserCell};
 use desk::Desk;
 use pause::TenantPause;
 use seat::Seats;
@@ -85,6 +85,8 @@ pub struct Broker {
     desks: HashMap<TenantId, Arc<Desk>>,
     seats: Seats,
     settings: CacheSettings,
+    /// What follows logouts in the background.
+    revocations: TaskTracker,
 }
 
 impl Broker {
@@ -117,6 +119,7 @@ impl Broker {
             desks: tenants.into_iter().map(desk).collect(),
             seats,
             settings,
+            revocations: TaskTracker::new(),
         }
     }
 
@@ -240,43 +243,6 @@ impl Broker {
             }
             Ok(Err(NotRenewed::Cell(error))) => live_or(cell, error),
         }
-    }
-
-    /// Ends the cached tokens of a user, all scopes, and what the seat that ends still holds. They are
-    /// gone when this returns; revoking them at the tenant, and what a mint in flight still brings,
-    /// follows in the background.
-    pub fn logout(
-        &self,
-        tenant: &Tenant,
-        user: &UserLookup,
-        seat: Option<&Seat>,
-        audit: &Arc<Audit>,
-    ) {
-        let Some(desk) = self.desks.get(&tenant.id) else {
-            return;
-        };
-        let keys = tenant
-            .scope_sets()
-            .map(|scopes| UserKey::new(tenant, user, scopes));
-        let ended = self.seats.end(keys, seat);
-        if !self.settings.revoke_on_logout {
-            return;
-        }
-        let (desk, audit, tenant) = (Arc::clone(desk), Arc::clone(audit), tenant.id.clone());
-        let hash = audit.user(tenant.as_str(), user.field().as_str(), user.value());
-        let revoking = async move {
-            let (cells, held): (Vec<_>, Vec<_>) = ended.into_iter().unzip();
-            // What is in a page already goes first; a mint in flight may take its time.
-            for token in held.into_iter().flatten() {
-                desk.revoke(&token, &audit, &tenant, &hash).await;
-            }
-            for cell in cells {
-                if let Some(token) = cell.orphan().await {
-                    desk.revoke(&token, &audit, &tenant, &hash).await;
-                }
-            }
-        };
-        tokio::spawn(revoking.in_current_span());
     }
 
     /// A token of the tenant's service client itself. `None` if the tenant has none.

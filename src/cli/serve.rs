@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use axum_server::Handle;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::{Instant, timeout_at};
 
 use super::ConfigFiles;
 use crate::app::{App, origins};
@@ -24,10 +25,13 @@ pub(super) fn run(files: &ConfigFiles) -> anyhow::Result<()> {
         .context("logging could not be started")?;
     report_panics();
     super::runtime()?.block_on(async {
-        let stop = stop_signal()?;
+        let (stop, at_once) = (stop_signal()?, stop_signals(2)?);
         let running = Running::start(config).await?;
         tracing::info!(public = %running.public, ops = %running.ops, "listening");
-        running.until(stop).await
+        tokio::select! {
+            ended = running.until(stop) => ended,
+            () = at_once => anyhow::bail!("stopped at once by a second signal"),
+        }
     })
 }
 
@@ -43,12 +47,19 @@ pub(super) fn report_panics() {
 
 /// Resolves with the first SIGTERM or Ctrl-C.
 pub(super) fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
+    stop_signals(1)
+}
+
+/// Resolves with the so manieth SIGTERM or Ctrl-C from now on.
+fn stop_signals(count: usize) -> anyhow::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+        for _ in 0..count {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
         }
     })
 }
@@ -137,8 +148,12 @@ impl Running {
         self.app.stop();
         tokio::time::sleep(self.app.server.shutdown_delay).await;
         let [public_handle, ops_handle] = self.handles;
+        let grace = Instant::now() + self.app.server.shutdown_grace;
         public_handle.graceful_shutdown(Some(self.app.server.shutdown_grace));
         public.await??;
+        if timeout_at(grace, self.app.broker.settle()).await.is_err() {
+            tracing::warn!("tokens of ended sessions were not revoked in time");
+        }
         // The last to go: whoever probes readiness is told the truth until the end.
         ops_handle.shutdown();
         ops.await??;

@@ -215,7 +215,7 @@ impl Drop for Running {
 }
 
 impl Running {
-    fn terminate(&self) {
+    pub fn terminate(&self) {
         assert!(
             Command::new("kill")
                 .args(["-TERM", &self.0.id().to_string()])
@@ -225,7 +225,7 @@ impl Running {
         );
     }
 
-    async fn ended(mut self) -> Option<i32> {
+    pub async fn ended(mut self) -> Option<i32> {
         tokio::task::spawn_blocking(move || self.0.wait().unwrap().code())
             .await
             .unwrap()

@@ -36,6 +36,7 @@ mod provisioning;
 mod refused_headers;
 mod secrets;
 mod service;
+mod shutdown;
 mod simulator;
 mod tls;
 mod tokens;

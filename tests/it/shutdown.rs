@@ -1,0 +1,77 @@
+//! How a process ends: after what it owes, or at once.
+
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use qlik_token_broker::simulator::{Call, Fault, Simulator};
+use reqwest::{Client, RequestBuilder};
+use serde_json::json;
+
+use super::cli::{Running, free_address, program, wait_for};
+use super::harness::{KEY, Scratch, key_table, subject, tenant, tenant_table, token};
+
+struct Process {
+    tenant: Simulator,
+    running: Running,
+    public: String,
+    _config: Scratch,
+}
+
+impl Process {
+    async fn start() -> Self {
+        let tenant = tenant().await;
+        let (public, ops) = (free_address(), free_address());
+        let config = Scratch::new(&(key_table(&["acme"]) + &tenant_table("acme", &tenant.url())));
+        let child = program()
+            .args(["serve", "--config", config.0.to_str().unwrap()])
+            .env("QTB__SERVER__LISTEN", &public)
+            .env("QTB__OPS__LISTEN", &ops)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        wait_for(&format!("http://{ops}/readyz")).await;
+        Self {
+            tenant,
+            running: Running(child),
+            public,
+            _config: config,
+        }
+    }
+
+    fn post(&self, path: &str) -> RequestBuilder {
+        let request = Client::new().post(format!("http://{}{path}", self.public));
+        request
+            .bearer_auth(KEY)
+            .json(&json!({"user_lookup": subject("ann")}))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_of_ended_sessions_are_revoked_before_the_process_ends() {
+    let process = Process::start().await;
+    let ann = token(process.post("/session-token")).await;
+    process.tenant.on(Call::Revoke, Fault::Slow { millis: 800 });
+    assert_eq!(process.post("/logout").send().await.unwrap().status(), 204);
+    process.running.terminate();
+    assert_eq!(process.running.ended().await, Some(0));
+    assert!(!process.tenant.is_live(&ann.text));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_signal_ends_the_process_at_once() {
+    let process = Process::start().await;
+    process.tenant.on(Call::TokenImpersonation, Fault::Hang);
+    let hanging = tokio::spawn(process.post("/session-token").send());
+    while process.tenant.calls(Call::TokenImpersonation) == 0 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    process.running.terminate();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(!hanging.is_finished(), "the first one lets it finish");
+    let second = Instant::now();
+    process.running.terminate();
+    assert_eq!(process.running.ended().await, Some(1));
+    assert!(second.elapsed() < Duration::from_secs(2));
+    assert!(hanging.await.unwrap().is_err());
+}
