@@ -147,11 +147,12 @@ impl Broker {
     ) -> Result<Issued, BrokerError> {
         let desk = self.desks.get(&seat.grant().tenant.id);
         let desk = desk.ok_or(BrokerError::Internal)?;
-        let Ok(_waiting) = desk.waiting.try_acquire() else {
-            let retry_after = RETURN_WITHIN;
-            return Err(BrokerError::Queued { retry_after });
-        };
         let cell = self.seats.cell(seat);
+        let Ok(_waiting) = desk.waiting.try_acquire() else {
+            // Only the refresh of a live token is put off.
+            let retry_after = RETURN_WITHIN;
+            return Issued::live(&cell).ok_or(BrokerError::Queued { retry_after });
+        };
         let issued = match rejected {
             None => self.get(desk, seat, &cell, deadline).await?,
             Some(rejected) => self.replace(desk, seat, &cell, rejected, deadline).await?,
@@ -277,8 +278,5 @@ impl Broker {
 
 /// A failed renewal never takes a live token away.
 fn live_or(cell: &UserCell, error: CellError<MintError>) -> Result<Issued, BrokerError> {
-    match cell.live() {
-        Some(lease) => Ok(Issued::local(Arc::clone(lease.value()))),
-        None => Err(error.into()),
-    }
+    Issued::live(cell).ok_or_else(|| error.into())
 }

@@ -102,8 +102,8 @@ impl Desk {
     /// Time is up: a token with little life left is still better than an error. Who stands in the
     /// queue keeps the place for a while, and is told when to come back.
     pub fn live_or_late(&self, seat: &Seat, cell: &UserCell) -> Result<Issued, BrokerError> {
-        if let Some(lease) = cell.live() {
-            return Ok(Issued::local(Arc::clone(lease.value())));
+        if let Some(issued) = Issued::live(cell) {
+            return Ok(issued);
         }
         let kept = Instant::now() + KEPT_FOR;
         Err(match self.budget.keep(seat.key, &seat.source, kept) {

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
+use super::cells::UserCell;
 use crate::clock;
 use crate::expiring::Got;
 use crate::qlik::AccessToken;
@@ -78,6 +79,11 @@ pub struct Issued {
 }
 
 impl Issued {
+    /// What a cell holds, as long as it lives: better than any error.
+    pub(super) fn live(cell: &UserCell) -> Option<Self> {
+        Some(Self::local(cell.live()?.value().clone()))
+    }
+
     pub(super) fn local(token: Arc<UserToken>) -> Self {
         Self {
             token,

@@ -55,12 +55,9 @@ impl Service {
         });
         match timeout_at(deadline, getting).await {
             Ok(got) => Ok(got.map(Issued::from)?),
-            Err(_) => match self.cell.live() {
-                Some(lease) => Ok(Issued::local(Arc::clone(lease.value()))),
-                None => Err(BrokerError::Deadline {
-                    retry_after: AFTER_DEADLINE,
-                }),
-            },
+            Err(_) => Issued::live(&self.cell).ok_or(BrokerError::Deadline {
+                retry_after: AFTER_DEADLINE,
+            }),
         }
     }
 }
@@ -73,7 +70,11 @@ impl Inner {
         };
         let source = Turn::Caller("service".into());
         let turn = self.budget.turn(source, None, deadline).await;
-        turn.map_err(|retry_after| failed(QlikError::Throttled { retry_after }))?;
+        turn.map_err(|retry_after| MintError {
+            error: QlikError::Throttled { retry_after },
+            // The next one who asks gets a new place at once.
+            tenant_pause: Some(Duration::ZERO),
+        })?;
         let asking = self.client.client_credentials(&self.scopes, deadline);
         let access = asking.await.map_err(|error| {
             self.budget.throttled(&error);

@@ -4,10 +4,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::Bytes;
+use axum::extract::Request;
 use axum::http::HeaderMap;
 use tokio::time::timeout_at;
 use tracing::Instrument;
 
+use super::body;
 use super::cors::{self, PageOrigin};
 use super::frame::Exchange;
 use super::presented::presented;
@@ -133,6 +136,27 @@ pub(super) async fn admit(
         }
     }
     Ok(admitted)
+}
+
+/// The beginning of every route that is for back ends alone: who asks, what it may, its body.
+pub(super) async fn back_end(
+    app: &App,
+    exchange: &Exchange,
+    request: Request,
+    needed: Permission,
+    facts: &mut Facts,
+) -> Result<(Arc<BackEnd>, HeaderMap, Bytes), Problem> {
+    let (head, body) = request.into_parts();
+    body::check_length(&head.headers)?;
+    let Admitted::BackEnd(back_end) = admit(app, exchange, &head.headers, facts).await? else {
+        return Err(Problem::new(
+            Code::CallerNotAllowed,
+            "This call is for back ends; a person's session cannot make it.",
+        ));
+    };
+    check_permission(&back_end, needed)?;
+    let body = body::read(body, exchange.deadline).await?;
+    Ok((back_end, head.headers, body))
 }
 
 /// Proves one credential within the request's deadline.

@@ -10,11 +10,10 @@ use tracing::Instrument;
 
 use super::answer::render;
 use super::body;
-use super::caller::{Facts, admit, check_permission};
+use super::caller::{Facts, back_end};
 use super::frame::Exchange;
 use super::named::named_tenant;
 use super::problem::{Code, Problem};
-use crate::admission::Admitted;
 use crate::app::App;
 use crate::session::back_end::Permission;
 
@@ -43,17 +42,9 @@ async fn answer(
     request: Request,
     facts: &mut Facts,
 ) -> Result<Response, Problem> {
-    let (head, body) = request.into_parts();
-    body::check_length(&head.headers)?;
-    let Admitted::BackEnd(back_end) = admit(app, exchange, &head.headers, facts).await? else {
-        return Err(Problem::new(
-            Code::CallerNotAllowed,
-            "Tokens of the service client are for back ends.",
-        ));
-    };
-    check_permission(&back_end, Permission::ServiceToken)?;
-    let body = body::read(body, exchange.deadline).await?;
-    let asked: ServiceRequest = body::parse(&head.headers, &body)?;
+    let beginning = back_end(app, exchange, request, Permission::ServiceToken, facts);
+    let (back_end, headers, body) = beginning.await?;
+    let asked: ServiceRequest = body::parse(&headers, &body)?;
     let tenant = named_tenant(app, &back_end, asked.tenant.as_deref())?;
     // No user: the client itself.
     facts.named = Some((Arc::clone(tenant), String::new()));
@@ -64,5 +55,5 @@ async fn answer(
         "The tenant has no service client.",
     ))??;
     facts.issued = Some((Arc::clone(&issued.token), issued.source));
-    Ok(render(&issued, tenant, &head.headers))
+    Ok(render(&issued, tenant, &headers))
 }

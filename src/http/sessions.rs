@@ -12,11 +12,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::body;
-use super::caller::{Facts, admit, check_permission};
+use super::caller::{Facts, back_end};
 use super::frame::Exchange;
 use super::named::{Lookup, named_tenant, named_user, offered_scopes};
 use super::problem::{Code, Problem};
-use crate::admission::Admitted;
 use crate::app::App;
 use crate::session::back_end::Permission;
 use crate::session::handle::HandleGrant;
@@ -51,17 +50,9 @@ async fn answer(
     request: Request,
     facts: &mut Facts,
 ) -> Result<Value, Problem> {
-    let (head, body) = request.into_parts();
-    body::check_length(&head.headers)?;
-    let Admitted::BackEnd(back_end) = admit(app, exchange, &head.headers, facts).await? else {
-        return Err(Problem::new(
-            Code::CallerNotAllowed,
-            "Sessions are registered by back ends; a session registers no other.",
-        ));
-    };
-    check_permission(&back_end, Permission::Sessions)?;
-    let body = body::read(body, exchange.deadline).await?;
-    let asked: SessionRequest = body::parse(&head.headers, &body)?;
+    let beginning = back_end(app, exchange, request, Permission::Sessions, facts);
+    let (back_end, headers, body) = beginning.await?;
+    let asked: SessionRequest = body::parse(&headers, &body)?;
     let tenant = named_tenant(app, &back_end, asked.tenant.as_deref())?;
     let lookup = asked.user_lookup.as_ref();
     let lookup = lookup.ok_or(Problem::new(

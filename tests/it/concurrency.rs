@@ -193,3 +193,28 @@ async fn requests_that_wait_for_a_mint_hold_no_place_and_are_bounded_by_themselv
         assert_eq!(one.await.unwrap().unwrap().status(), 200);
     }
 }
+
+/// However full the queue is: whoever has a live token gets it.
+#[tokio::test]
+async fn a_full_queue_takes_no_live_token_away() {
+    let mut short = world();
+    short.token_life = Duration::from_secs(4);
+    let tenant = Simulator::start(short).await.unwrap();
+    let config = format!(
+        "[server]\nmax_waiting = 1\n{}{}",
+        key_table(&["acme"]),
+        tenant_table("acme", &tenant.url())
+    );
+    let broker = Broker::start(&config);
+    let first = broker.token_of("ann").await;
+    tenant.on_until_cleared(Call::TokenImpersonation, Fault::Hang);
+    tokio::time::sleep(Duration::from_millis(3100)).await;
+    let waiting = tokio::spawn(broker.ask_for("bob").send());
+    while tenant.calls(Call::TokenImpersonation) < 2 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    refused(broker.ask_for("eve"), 503, "tenant_throttled").await;
+    let served = broker.token_of("ann").await;
+    assert_eq!((served.id, served.source.as_str()), (first.id, "local"));
+    waiting.abort();
+}
