@@ -77,7 +77,7 @@ impl App {
             let directory = made.directory()?;
             directories.extend(directory.clone().map(|directory| (id.clone(), directory)));
             let made = TenantClients {
-                rate: tenant.budget,
+                budget: Arc::clone(&made.budget),
                 issuing: made.issuing()?,
                 directory,
                 service: made.service()?,

@@ -3,7 +3,6 @@
 //!
 //! Knows nothing of sessions or HTTP. Who may have what was decided before anybody comes here.
 
-mod budget;
 mod cells;
 mod desk;
 mod error;
@@ -21,14 +20,14 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::task::TaskTracker;
 
+use crate::budget::{Budget, Turn};
 use crate::directory::Directory;
 use crate::expiring::{CellError, Lease, Margins, NotRenewed};
 use crate::mapping::Profile;
 use crate::qlik::{Liveness, QlikClient};
 use crate::telemetry::metrics;
-use crate::tenant::{Grant, Rate, ScopeSet, TenantId};
+use crate::tenant::{Grant, ScopeSet, TenantId};
 
-use budget::{Budget, Turn};
 use cells::{Cells, UserCell};
 use desk::Desk;
 use pause::TenantPause;
@@ -69,8 +68,8 @@ pub struct CacheSettings {
 /// The OAuth clients of one tenant.
 #[derive(Debug)]
 pub struct TenantClients {
-    /// How often the tenant may be asked.
-    pub rate: Rate,
+    /// The turns at asking the tenant.
+    pub budget: Arc<Budget>,
     /// Issues the users' tokens.
     pub issuing: QlikClient,
     /// Looks users up.
@@ -97,15 +96,14 @@ impl Broker {
     ) -> Self {
         let seats = Seats::new(Cells::new(settings.max_users, settings.idle));
         let desk = |(tenant, clients): (TenantId, TenantClients)| {
-            let pause = Arc::new(TenantPause::default());
-            let budget = Budget::new(clients.rate, Arc::clone(&pause));
+            let budget = clients.budget;
             let desk = Desk {
                 client: clients.issuing,
                 directory: clients.directory,
                 service: clients.service.map(|(client, scopes)| {
                     Service::new(client, scopes, settings.margins, &budget)
                 }),
-                pause,
+                pause: TenantPause::default(),
                 budget,
                 waiting: Semaphore::new(settings.max_waiting),
                 patience: settings.refresh_timeout,
@@ -269,7 +267,7 @@ impl Broker {
     /// The tenants that cannot mint at the moment, and why.
     pub fn troubles(&self) -> Vec<(TenantId, &'static str)> {
         let desks = self.desks.iter();
-        let troubles = desks.filter_map(|(id, desk)| Some((id.clone(), desk.pause.reason()?)));
+        let troubles = desks.filter_map(|(id, desk)| Some((id.clone(), desk.trouble()?)));
         let mut troubles: Vec<_> = troubles.collect();
         troubles.sort();
         troubles

@@ -310,6 +310,7 @@ where
                     Ok(value)
                 }
             }
+            _ if self.is_retired() => Err(CellError::Retired),
             Ok(Err(error)) => Err(flight.remember(Some(error))),
             Err(_) => Err(flight.remember(None)),
         }

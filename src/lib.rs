@@ -19,6 +19,7 @@
 //! | [`broker`] | from there to a token: one mint per user, failures with a memory, logout |
 //! | [`directory`] | the users of a tenant: found by e-mail, created, told apart when refused |
 //! | [`session`] | who is calling: keys, JWTs, handles, cookies, headers, certificates |
+//! | [`budget`] | how often a tenant is asked, and who is next |
 //! | [`qlik`] | what is sent to a tenant, and what its answers mean |
 //! | [`tenant`], [`mapping`], [`identity`] | tenants, scopes and origins; from claims to a user |
 //! | [`expiring`] | one value that expires, loaded once for everybody |
@@ -31,6 +32,7 @@
 pub mod admission;
 pub mod app;
 pub mod broker;
+pub mod budget;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -1,19 +1,25 @@
 //! The clients of one configured tenant, as the broker and the commands use them.
 
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::BuildError;
+use crate::budget::{Budget, Granted, Ticket, Turn};
 use crate::config::{OtherClient, TenantConfig};
 use crate::directory::Directory;
 use crate::outbound::{self, HttpClient, Proxy};
 use crate::qlik::credential::Credential;
-use crate::qlik::{Management, QlikClient};
+use crate::qlik::{Management, QlikClient, QlikError};
 use crate::tenant::ScopeSet;
 
 /// Makes the clients of one tenant, over one pool of connections.
 pub struct Clients<'a> {
     config: &'a TenantConfig,
     http: HttpClient,
+    /// Shared by all of them: the tenant counts their calls together.
+    pub budget: Arc<Budget>,
 }
 
 impl<'a> Clients<'a> {
@@ -24,7 +30,22 @@ impl<'a> Clients<'a> {
             place: format!("tenants.{}.ca_file", config.tenant.id),
             reason: error.to_string(),
         })?;
-        Ok(Self { config, http })
+        Ok(Self {
+            config,
+            http,
+            budget: Budget::new(config.budget),
+        })
+    }
+
+    /// A turn for a command, which makes a few calls and has a minute for each.
+    pub async fn turn(&self) -> Result<Granted, QlikError> {
+        let ticket = Ticket {
+            turn: Turn::Caller("command".into()),
+            user: None,
+            until: Instant::now() + Duration::from_secs(60),
+        };
+        let turn = self.budget.turn(ticket).await;
+        turn.map_err(|retry_after| QlikError::Throttled { retry_after })
     }
 
     /// The client that issues the users' tokens.
@@ -38,7 +59,8 @@ impl<'a> Clients<'a> {
             return Ok(None);
         };
         let client = self.client("management.client_secret", credential)?;
-        let management = Management::new(client, self.http.clone(), scopes.clone());
+        let (http, budget) = (self.http.clone(), Arc::clone(&self.budget));
+        let management = Management::new(client, http, scopes.clone(), budget);
         Ok(Some(management))
     }
 

@@ -34,6 +34,11 @@ impl UserKey {
         Self::new(&grant.tenant, &grant.user, &grant.scopes)
     }
 
+    /// The digest itself.
+    pub(super) fn digest(self) -> [u8; 32] {
+        self.0
+    }
+
     pub(super) fn new(tenant: &Tenant, user: &UserLookup, scopes: &ScopeSet) -> Self {
         let parts = [
             tenant.id.as_str(),

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 use tokio::time::{Duration, Instant};
 
-use super::budget::{Budget, Turn};
 use super::cells::{Cells, UserCell, UserKey};
 use super::error::{BrokerError, MintError};
 use super::issued::{Issued, UserToken};
@@ -13,6 +12,7 @@ use super::pause::TenantPause;
 use super::seat::Seat;
 use super::service::Service;
 use super::{AFTER_DEADLINE, KEPT_FOR, RETURN_WITHIN};
+use crate::budget::{Budget, Granted, Ticket, Turn};
 use crate::directory::{Directory, Prepared, Standing};
 use crate::expiring::{Lease, Margins};
 use crate::mapping::{Profile, UserLookup};
@@ -30,7 +30,7 @@ pub(super) struct Desk {
     /// Who the tenant's users are, where a management client can tell.
     pub directory: Option<Arc<Directory>>,
     pub service: Option<Service>,
-    pub pause: Arc<TenantPause>,
+    pub pause: TenantPause,
     pub budget: Arc<Budget>,
     /// Requests that may still come in to wait for a mint.
     pub waiting: Semaphore,
@@ -58,8 +58,8 @@ impl Desk {
             let renews = held.is_some();
             let knows_groups = held.is_some_and(|held| held.value().groups == groups);
             let profile = profile.filter(|_| !knows_groups);
-            let minted = match desk.take_turn(turn, Some(key), deadline).await {
-                Ok(deadline) => desk.ask(&grant, profile.as_ref(), deadline).await,
+            let minted = match desk.take_turn(turn, key, deadline).await {
+                Ok((turn, deadline)) => desk.ask(&grant, profile.as_ref(), turn, deadline).await,
                 Err(error) => Err(error),
             };
             if renews {
@@ -81,22 +81,38 @@ impl Desk {
     async fn take_turn(
         &self,
         turn: Turn,
-        user: Option<UserKey>,
+        user: UserKey,
         deadline: Instant,
-    ) -> Result<Instant, MintError> {
-        if let Err((error, left)) = self.pause.wait(deadline).await {
-            return Err(MintError {
-                error,
-                tenant_pause: Some(left),
-            });
+    ) -> Result<(Granted, Instant), MintError> {
+        let paused = |error, left| MintError {
+            error,
+            tenant_pause: Some(left),
+        };
+        if let Some((error, left)) = self.pause.current() {
+            return Err(paused(error, left));
         }
-        let turn = self.budget.turn(turn, user, deadline + KEPT_FOR).await;
-        turn.map_err(|retry_after| MintError {
-            error: QlikError::Throttled { retry_after },
+        let retry_after = self.budget.throttle_left();
+        if Instant::now() + retry_after >= deadline {
+            return Err(paused(QlikError::Throttled { retry_after }, retry_after));
+        }
+        let ticket = Ticket {
+            turn,
+            user: Some(user.digest()),
+            until: deadline + KEPT_FOR,
+        };
+        let turn = self.budget.turn(ticket).await.map_err(|retry_after| {
             // Its place is gone, and the next one who asks gets a new one.
-            tenant_pause: Some(Duration::ZERO),
+            paused(QlikError::Throttled { retry_after }, Duration::ZERO)
         })?;
-        Ok(deadline.max(Instant::now() + self.patience))
+        Ok((turn, deadline.max(Instant::now() + self.patience)))
+    }
+
+    /// Why the tenant is left alone at the moment, if it is.
+    pub fn trouble(&self) -> Option<&'static str> {
+        match self.pause.current() {
+            Some(_) => Some("client_refused"),
+            None => (!self.budget.throttle_left().is_zero()).then_some("throttled"),
+        }
     }
 
     /// Time is up: a token with little life left is still better than an error. Who stands in the
@@ -106,14 +122,16 @@ impl Desk {
             return Ok(issued);
         }
         let kept = Instant::now() + KEPT_FOR;
-        Err(match self.budget.keep(seat.key, &seat.source, kept) {
-            Some(wait) => BrokerError::Queued {
-                retry_after: wait.min(RETURN_WITHIN),
+        Err(
+            match self.budget.keep(seat.key.digest(), &seat.source, kept) {
+                Some(wait) => BrokerError::Queued {
+                    retry_after: wait.min(RETURN_WITHIN),
+                },
+                None => BrokerError::Deadline {
+                    retry_after: AFTER_DEADLINE,
+                },
             },
-            None => BrokerError::Deadline {
-                retry_after: AFTER_DEADLINE,
-            },
-        })
+        )
     }
 
     /// A token, and whether the user was put into the groups of its profile before.
@@ -121,6 +139,7 @@ impl Desk {
         &self,
         grant: &Grant,
         profile: Option<&Arc<Profile>>,
+        turn: Granted,
         deadline: Instant,
     ) -> Result<(AccessToken, bool), MintError> {
         let failed = |error| MintError {
@@ -134,14 +153,10 @@ impl Desk {
             }
             _ => Ok(Prepared::NotFound),
         };
-        let prepared = prepared.map_err(|error| {
-            // What throttles the management client throttles the same tenant.
-            self.budget.throttled(&error);
-            failed(error)
-        })?;
+        let prepared = prepared.map_err(failed)?;
         let asking = self
             .client
-            .impersonate(&grant.user, &grant.scopes, deadline);
+            .impersonate(&grant.user, &grant.scopes, turn, deadline);
         let minted = match (asking.await, &prepared) {
             // It may only have to be created, which may succeed in a moment.
             (Err(QlikError::UserUnknown), Prepared::NotAsked(error)) => Err(error.clone()),
@@ -151,9 +166,6 @@ impl Desk {
         // One user is one user, whatever the scopes.
         let user = UserKey::new(&grant.tenant, &grant.user, &grant.tenant.scopes);
         self.pause.note(user, minted.as_ref().err());
-        if let Err(error) = &minted {
-            self.budget.throttled(error);
-        }
         let minted = minted.map_err(failed)?;
         Ok((minted, matches!(prepared, Prepared::Done)))
     }
@@ -192,16 +204,17 @@ impl Desk {
         // Revoking shares the tier of minting.
         let until = Instant::now() + REVOKE_PATIENCE;
         let outcome = async {
-            let turn = self.budget.turn(Turn::Later, None, until).await;
-            turn.map_err(|retry_after| QlikError::Throttled { retry_after })?;
+            let ticket = Ticket {
+                turn: Turn::Later,
+                user: None,
+                until,
+            };
+            let turn = self.budget.turn(ticket).await;
+            let turn = turn.map_err(|retry_after| QlikError::Throttled { retry_after })?;
             let deadline = Instant::now() + self.patience;
-            self.client.revoke(&token.access, deadline).await
+            self.client.revoke(&token.access, turn, deadline).await
         };
-        let outcome = outcome.await;
-        if let Err(error) = &outcome {
-            self.budget.throttled(error);
-        }
-        let outcome = match outcome {
+        let outcome = match outcome.await {
             Ok(()) => "ok",
             Err(error) => {
                 tracing::warn!(%tenant, %error, "a token could not be revoked");

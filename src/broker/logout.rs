@@ -28,7 +28,12 @@ impl Broker {
         let keys = tenant
             .scope_sets()
             .map(|scopes| UserKey::new(tenant, user, scopes));
-        let ended = self.seats.end(keys, seat);
+        let keys: Vec<_> = keys.collect();
+        let ended = self.seats.end(keys.iter().copied(), seat);
+        // Ended first: a mint that still waits for its turn then knows why it gets none.
+        for key in keys {
+            desk.budget.leave(key.digest());
+        }
         if !self.settings.revoke_on_logout {
             return;
         }

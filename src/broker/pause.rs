@@ -1,9 +1,9 @@
-//! When a whole tenant is left alone: while it throttles us, and while it refuses our client.
+//! When a whole tenant is left alone: while it refuses our client.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
 use super::cells::UserKey;
 use crate::qlik::QlikError;
@@ -22,94 +22,32 @@ struct State {
     refused_for: Option<UserKey>,
 }
 
-impl State {
-    /// A shorter pause never cuts a longer one short.
-    fn leave_alone(&mut self, error: &QlikError, pause: Duration) {
-        let until = Instant::now() + pause;
-        if self
-            .pause
-            .as_ref()
-            .is_none_or(|(_, current)| *current < until)
-        {
-            self.pause = Some((error.clone(), until));
-        }
-    }
-}
-
 impl TenantPause {
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns when the tenant may be called. A throttle that ends before `deadline` is waited out.
-    pub async fn wait(&self, deadline: Instant) -> Result<(), (QlikError, Duration)> {
-        loop {
-            let Some((error, until)) = self.current() else {
-                return Ok(());
-            };
-            if !matches!(error, QlikError::Throttled { .. }) || until >= deadline {
-                return Err((error, until.saturating_duration_since(Instant::now())));
-            }
-            sleep_until(until).await;
-        }
-    }
-
-    fn current(&self) -> Option<(QlikError, Instant)> {
-        self.state()
-            .pause
-            .clone()
-            .filter(|(_, until)| *until > Instant::now())
+    /// Why the tenant is left alone at the moment, and for how long.
+    pub fn current(&self) -> Option<(QlikError, Duration)> {
+        let (error, until) = self.state().pause.clone()?;
+        let left = until.saturating_duration_since(Instant::now());
+        (!left.is_zero()).then_some((error, left))
     }
 
     /// Learns from how a mint went.
     pub fn note(&self, user: UserKey, error: Option<&QlikError>) {
         let mut state = self.state();
-        let pause = match error {
-            None => {
-                state.refused_for = None;
-                return;
-            }
-            Some(QlikError::Throttled { retry_after }) => *retry_after,
+        match error {
+            None => state.refused_for = None,
             Some(QlikError::ClientRefused { certain, .. }) => {
-                let second = state
-                    .refused_for
-                    .replace(user)
-                    .is_some_and(|first| first != user);
-                if !certain && !second {
-                    return;
+                let first = state.refused_for.replace(user);
+                if *certain || first.is_some_and(|first| first != user) {
+                    let until = Instant::now() + REFUSED_PAUSE;
+                    state.pause = error.cloned().map(|error| (error, until));
                 }
-                REFUSED_PAUSE
             }
-            Some(_) => return,
-        };
-        if let Some(error) = error {
-            state.leave_alone(error, pause);
+            Some(_) => {}
         }
-    }
-
-    /// Learns from a call that was no mint.
-    pub fn note_throttle(&self, error: &QlikError) {
-        if let QlikError::Throttled { retry_after } = error {
-            self.state().leave_alone(error, *retry_after);
-        }
-    }
-
-    /// How long the tenant still throttles us.
-    pub fn throttle_left(&self) -> Duration {
-        match self.current() {
-            Some((QlikError::Throttled { .. }, until)) => {
-                until.saturating_duration_since(Instant::now())
-            }
-            _ => Duration::ZERO,
-        }
-    }
-
-    /// Why the tenant is left alone at the moment, if it is.
-    pub fn reason(&self) -> Option<&'static str> {
-        self.current().map(|(error, _)| match error {
-            QlikError::Throttled { .. } => "throttled",
-            _ => "client_refused",
-        })
     }
 }
 
@@ -153,10 +91,14 @@ mod tests {
             pause.note(user("odd"), Some(&refused(false)));
             pause.note(user("odd"), Some(&QlikError::UserUnknown));
         }
-        assert_eq!(pause.reason(), None);
+        assert_eq!(pause.current(), None);
         pause.note(user("good"), None);
         pause.note(user("other"), Some(&refused(false)));
-        assert_eq!(pause.reason(), None, "a mint lies between the two refusals");
+        assert_eq!(
+            pause.current(),
+            None,
+            "a mint lies between the two refusals"
+        );
     }
 
     #[test]
@@ -164,25 +106,9 @@ mod tests {
         let pause = TenantPause::default();
         pause.note(user("one"), Some(&refused(false)));
         pause.note(user("two"), Some(&refused(false)));
-        assert_eq!(pause.reason(), Some("client_refused"));
+        assert!(pause.current().is_some());
         let pause = TenantPause::default();
         pause.note(user("one"), Some(&refused(true)));
-        assert_eq!(pause.reason(), Some("client_refused"));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_throttle_is_waited_out_only_within_the_deadline() {
-        let pause = TenantPause::default();
-        let throttled = QlikError::Throttled {
-            retry_after: Duration::from_secs(13),
-        };
-        pause.note(user("one"), Some(&throttled));
-        pause.note(user("two"), Some(&refused(true)));
-        let started = Instant::now();
-        let error = pause.wait(started + Duration::from_secs(10)).await;
-        assert_eq!(error, Err((throttled, Duration::from_secs(13))));
-        assert_eq!(started.elapsed(), Duration::ZERO, "refused at once");
-        assert_eq!(pause.wait(started + Duration::from_secs(20)).await, Ok(()));
-        assert_eq!(started.elapsed(), Duration::from_secs(13));
+        assert!(pause.current().is_some());
     }
 }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use tokio::time::{Duration, Instant, timeout_at};
 
 use super::AFTER_DEADLINE;
-use super::budget::{Budget, Turn};
 use super::error::{BrokerError, MintError};
 use super::issued::{Issued, UserToken};
+use crate::budget::{Budget, Ticket, Turn};
 use crate::expiring::{ExpiringCell, Lease, Margins};
 use crate::qlik::{QlikClient, QlikError};
 use crate::tenant::ScopeSet;
@@ -68,18 +68,19 @@ impl Inner {
             error,
             tenant_pause: None,
         };
-        let source = Turn::Caller("service".into());
-        let turn = self.budget.turn(source, None, deadline).await;
-        turn.map_err(|retry_after| MintError {
+        let ticket = Ticket {
+            turn: Turn::Caller("service".into()),
+            user: None,
+            until: deadline,
+        };
+        let turn = self.budget.turn(ticket).await;
+        let turn = turn.map_err(|retry_after| MintError {
             error: QlikError::Throttled { retry_after },
             // The next one who asks gets a new place at once.
             tenant_pause: Some(Duration::ZERO),
         })?;
-        let asking = self.client.client_credentials(&self.scopes, deadline);
-        let access = asking.await.map_err(|error| {
-            self.budget.throttled(&error);
-            failed(error)
-        })?;
+        let asking = self.client.client_credentials(&self.scopes, turn, deadline);
+        let access = asking.await.map_err(failed)?;
         let life = access.life;
         let token = Arc::new(UserToken::received(access, None));
         Ok(Lease::new(token, life, self.margins, 0.0))

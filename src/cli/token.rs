@@ -67,18 +67,18 @@ pub(super) fn run(options: &Options) -> anyhow::Result<()> {
             .service()?
             .context("the tenant has no `service` client")?;
         runtime.block_on(async {
-            client
-                .client_credentials(&scopes, Instant::now() + PATIENCE)
-                .await
+            let turn = clients.turn().await?;
+            let deadline = Instant::now() + PATIENCE;
+            client.client_credentials(&scopes, turn, deadline).await
         })?
     } else {
         let user = options.user.lookup()?;
         let scopes = scopes(tenant, options.scope.as_deref())?;
         let client = clients.issuing()?;
         runtime.block_on(async {
-            client
-                .impersonate(&user, &scopes, Instant::now() + PATIENCE)
-                .await
+            let turn = clients.turn().await?;
+            let deadline = Instant::now() + PATIENCE;
+            client.impersonate(&user, &scopes, turn, deadline).await
         })?
     };
     println!("{}", token.secret.expose());

@@ -11,6 +11,7 @@ use tokio::time::{Duration, Instant, timeout_at};
 use super::AccessToken;
 use super::error::{QlikError, classify};
 use super::token::{QlikClient, backoff, unreachable_reason};
+use crate::budget::{Budget, Granted, Ticket, Turn};
 use crate::expiring::{CellError, ExpiringCell, Lease, Margins};
 use crate::outbound::{BodyError, read_capped};
 use crate::telemetry::metrics::{self, UpstreamCall};
@@ -34,8 +35,10 @@ pub struct Management {
     http: Client,
     scopes: ScopeSet,
     token: Arc<ExpiringCell<AccessToken, QlikError>>,
-    /// Until when the tenant wants no reads, and no writes: two tiers, each throttled as a whole.
-    closed: [Closed; 2],
+    /// Writes share the tier of tokens.
+    budget: Arc<Budget>,
+    /// Until when the tenant wants no reads.
+    closed: Closed,
     renewed: Closed,
 }
 
@@ -72,13 +75,19 @@ pub(super) struct Answer {
 
 impl Management {
     /// A client that asks for these scopes; calls nobody yet.
-    pub fn new(client: QlikClient, http: Client, scopes: ScopeSet) -> Arc<Self> {
+    pub fn new(
+        client: QlikClient,
+        http: Client,
+        scopes: ScopeSet,
+        budget: Arc<Budget>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             client,
             http,
             scopes,
             token: Arc::default(),
-            closed: Default::default(),
+            budget,
+            closed: Closed::default(),
             renewed: Closed::default(),
         })
     }
@@ -129,15 +138,21 @@ impl Management {
         async move {
             let (client, scopes) = (&management.client, &management.scopes);
             let deadline = Instant::now() + PATIENCE;
-            let token = client.client_credentials(scopes, deadline).await?;
+            let turn = management.turn(deadline).await?;
+            let token = client.client_credentials(scopes, turn, deadline).await?;
             let life = token.life;
             Ok(Lease::new(Arc::new(token), life, MARGINS, 0.0))
         }
     }
 
     async fn call_with(&self, token: &AccessToken, ask: &Ask<'_>) -> Result<Answer, QlikError> {
-        let closed = &self.closed[usize::from(ask.method != Method::GET)];
-        if let Some(retry_after) = closed.left() {
+        let is_read = ask.method == Method::GET;
+        let turn = if is_read {
+            None
+        } else {
+            Some(self.turn(Instant::now() + PATIENCE).await?)
+        };
+        if let Some(retry_after) = self.closed.left().filter(|_| is_read) {
             return Err(QlikError::Throttled { retry_after });
         }
         let started = Instant::now();
@@ -145,9 +160,23 @@ impl Management {
         let label = outcome.as_ref().map_or_else(QlikError::label, |_| "ok");
         metrics::upstream(self.client.tenant(), ask.call, label, started.elapsed());
         if let Err(QlikError::Throttled { retry_after }) = outcome {
-            closed.close(retry_after);
+            match turn {
+                None => self.closed.close(retry_after),
+                Some(turn) => turn.throttled(retry_after),
+            }
         }
         outcome
+    }
+
+    /// Whoever waits for a user takes turns with those who wait for a token.
+    async fn turn(&self, until: Instant) -> Result<Granted, QlikError> {
+        let ticket = Ticket {
+            turn: Turn::Caller("users".into()),
+            user: None,
+            until,
+        };
+        let turn = self.budget.turn(ticket).await;
+        turn.map_err(|retry_after| QlikError::Throttled { retry_after })
     }
 
     async fn send(&self, token: &AccessToken, ask: &Ask<'_>) -> Result<Answer, QlikError> {

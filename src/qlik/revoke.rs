@@ -1,15 +1,15 @@
 //! What becomes of a token later: `POST /oauth/revoke`, and `GET /api/v1/users/me` to see whether it
 //! is still good.
 
-use backon::Retryable;
 use reqwest::StatusCode;
 use reqwest::header::RETRY_AFTER;
 use serde_json::json;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use super::AccessToken;
 use super::error::{QlikError, classify};
-use super::token::{QlikClient, backoff, unreachable_reason};
+use super::token::{QlikClient, Tries, unreachable_reason, within};
+use crate::budget::Granted;
 use crate::telemetry::metrics::{self, UpstreamCall};
 
 /// What `users/me` says about a token.
@@ -22,14 +22,24 @@ pub enum Liveness {
 }
 
 impl QlikClient {
-    /// Revokes a token (RFC 7009). Tries again on transient failures until `deadline`. The tenant's
-    /// own SDK sends the token as bearer as well.
-    pub async fn revoke(&self, token: &AccessToken, deadline: Instant) -> Result<(), QlikError> {
-        let tries = (|| self.try_revoke(token))
-            .retry(backoff())
-            .when(QlikError::is_transient);
-        let late = QlikError::Unreachable("no answer within the deadline");
-        timeout_at(deadline, tries).await.unwrap_or(Err(late))
+    /// Revokes a token (RFC 7009). Tries again on transient failures until `deadline`, each try with a
+    /// turn of its own. The tenant's own SDK sends the token as bearer as well.
+    pub async fn revoke(
+        &self,
+        token: &AccessToken,
+        turn: Granted,
+        deadline: Instant,
+    ) -> Result<(), QlikError> {
+        let mut tries = Tries::new(turn, deadline);
+        within(deadline, async {
+            loop {
+                match self.try_revoke(token).await {
+                    Err(error) => tries.after(error).await?,
+                    Ok(()) => return Ok(()),
+                }
+            }
+        })
+        .await
     }
 
     async fn try_revoke(&self, token: &AccessToken) -> Result<(), QlikError> {

@@ -2,16 +2,17 @@
 
 use std::time::Duration;
 
-use backon::{ExponentialBuilder, Retryable};
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use reqwest::header::{ACCEPT, RETRY_AFTER};
 use reqwest::{Client, StatusCode};
 use serde_json::{Map, Value, json};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::AccessToken;
 use super::answer::parse_token;
 use super::credential::{Credential, Prover};
 use super::error::{QlikError, classify};
+use crate::budget::Granted;
 use crate::clock;
 use crate::mapping::UserLookup;
 use crate::outbound::{self, BodyError, read_capped};
@@ -55,11 +56,13 @@ impl QlikClient {
         })
     }
 
-    /// A token that acts as `user`. Tries again on transient failures until `deadline`.
+    /// A token that acts as `user`. Tries again on transient failures until `deadline`, each try with
+    /// a turn of its own.
     pub async fn impersonate(
         &self,
         user: &UserLookup,
         scopes: &ScopeSet,
+        turn: Granted,
         deadline: Instant,
     ) -> Result<AccessToken, QlikError> {
         let request = json!({
@@ -67,17 +70,18 @@ impl QlikClient {
             "scope": scopes.as_str(),
             "user_lookup": {"field": user.field().as_str(), "value": user.value()},
         });
-        self.token(request, scopes, true, deadline).await
+        self.token(request, scopes, true, turn, deadline).await
     }
 
     /// A token of the client itself.
     pub async fn client_credentials(
         &self,
         scopes: &ScopeSet,
+        turn: Granted,
         deadline: Instant,
     ) -> Result<AccessToken, QlikError> {
         let request = json!({"grant_type": "client_credentials", "scope": scopes.as_str()});
-        self.token(request, scopes, false, deadline).await
+        self.token(request, scopes, false, turn, deadline).await
     }
 
     async fn token(
@@ -85,17 +89,23 @@ impl QlikClient {
         request: Value,
         scopes: &ScopeSet,
         names_user: bool,
+        turn: Granted,
         deadline: Instant,
     ) -> Result<AccessToken, QlikError> {
         let Value::Object(request) = request else {
             return Err(QlikError::Malformed("the request is not an object"));
         };
-        let tries = (|| self.try_secrets(&request, scopes, names_user))
-            .retry(backoff())
-            .when(QlikError::is_transient);
-        timeout_at(deadline, tries)
-            .await
-            .unwrap_or(Err(QlikError::Unreachable("no answer within the deadline")))
+        let mut tries = Tries::new(turn, deadline);
+        within(deadline, async {
+            loop {
+                let asking = self.try_secrets(&request, scopes, names_user, &mut tries);
+                match asking.await {
+                    Err(error) => tries.after(error).await?,
+                    token => return token,
+                }
+            }
+        })
+        .await
     }
 
     /// Tries the current secret and, when the client is refused, each of the others once.
@@ -104,6 +114,7 @@ impl QlikClient {
         request: &Map<String, Value>,
         scopes: &ScopeSet,
         names_user: bool,
+        tries: &mut Tries,
     ) -> Result<AccessToken, QlikError> {
         let mut secret = self.prover.current();
         let mut refused = Vec::new();
@@ -127,7 +138,13 @@ impl QlikClient {
                         code,
                         certain,
                     };
-                    secret = self.prover.next_after(&refused).ok_or(error)?;
+                    let Some(next) = self.prover.next_after(&refused) else {
+                        return Err(error);
+                    };
+                    secret = next;
+                    if !tries.turn.again(tries.deadline).await {
+                        return Err(error);
+                    }
                 }
                 Ok(token) => {
                     self.prover.keep(secret);
@@ -228,6 +245,49 @@ impl QlikClient {
     pub fn client_id(&self) -> &str {
         self.prover.client_id()
     }
+}
+
+/// The tries of one call: one more after a transient failure, each with a turn of its own.
+pub(super) struct Tries {
+    turn: Granted,
+    deadline: Instant,
+    delays: ExponentialBackoff,
+}
+
+impl Tries {
+    pub fn new(turn: Granted, deadline: Instant) -> Self {
+        let delays = backoff().build();
+        Self {
+            turn,
+            deadline,
+            delays,
+        }
+    }
+
+    /// Returns when there is another try to be made, or with the error when there is none.
+    pub async fn after(&mut self, error: QlikError) -> Result<(), QlikError> {
+        if let QlikError::Throttled { retry_after } = error {
+            self.turn.throttled(retry_after);
+        }
+        let Some(delay) = self.delays.next().filter(|_| error.is_transient()) else {
+            return Err(error);
+        };
+        sleep(delay).await;
+        if self.turn.again(self.deadline).await {
+            Ok(())
+        } else {
+            Err(error)
+        }
+    }
+}
+
+/// Gives up at the deadline.
+pub(super) async fn within<T>(
+    deadline: Instant,
+    calling: impl Future<Output = Result<T, QlikError>>,
+) -> Result<T, QlikError> {
+    let late = QlikError::Unreachable("no answer within the deadline");
+    timeout_at(deadline, calling).await.unwrap_or(Err(late))
 }
 
 /// Between the tries of a transient failure.

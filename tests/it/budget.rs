@@ -4,12 +4,16 @@ use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use qlik_token_broker::simulator::{Call, RateLimit, Simulator};
+use qlik_token_broker::simulator::{Call, Fault, RateLimit, Simulator, World};
 use qlik_token_broker::tenant::Rate;
 use serde_json::json;
 
-use super::harness::{Broker, header, key_table, tenant_table, token, world};
+use super::directory::{BY_SUBJECT, mapped};
+use super::harness::{
+    Broker, header, key_table, managed_table, managed_world, refused, tenant_table, token, world,
+};
 use super::portal::{Key, Portal};
+use super::provisioning::PROFILE;
 
 const USERS: usize = 60;
 
@@ -145,4 +149,105 @@ async fn the_place_of_a_caller_who_left_is_kept() {
     for session in &sessions {
         assert_eq!(token(broker.ask_as(session)).await.source, "local");
     }
+}
+
+/// A tenant of 10 calls in any second, and a broker that asks 4 times at once and 5 times a second.
+async fn narrow(world: World, provision: bool) -> (Simulator, Portal, Broker) {
+    let mut world = world;
+    world.tier2 = Some(RateLimit {
+        calls: 10,
+        window: Duration::from_secs(1),
+    });
+    let tenant = Simulator::start(world).await.unwrap();
+    let portal = Portal::start(Key::p256()).await;
+    let mut config = key_table(&["acme"]) + &mapped(&portal, BY_SUBJECT, "");
+    config += &managed_table("acme", &tenant.url());
+    if provision {
+        config = config + "provision_users = " + PROFILE + "\n";
+    }
+    let broker = Broker::start_paced(&config, rate(300, 4));
+    (tenant, portal, broker)
+}
+
+fn throttled(tenant: &Simulator) -> usize {
+    let requests = tenant.requests();
+    requests
+        .iter()
+        .filter(|request| request.status == Some(429))
+        .count()
+}
+
+/// Creating a user is a call of the same tier as minting.
+#[tokio::test]
+async fn users_are_created_within_the_same_budget() {
+    let (tenant, portal, broker) = narrow(managed_world(), true).await;
+    let sessions: Vec<_> = (0..8)
+        .map(|user| {
+            let name = format!("new{user}");
+            let email = format!("{name}@acme.test");
+            portal.session_with(&name, &json!({"name": name, "email": email}))
+        })
+        .collect();
+    let started = Instant::now();
+    join_all(sessions.iter().map(|session| insist(&broker, session))).await;
+    assert_eq!(tenant.calls(Call::UserCreate), 8);
+    assert_eq!(tenant.calls(Call::TokenImpersonation), 8);
+    assert_eq!(throttled(&tenant), 0);
+    // 17 calls with the management client's own token, 4 of them at once and then 5 a second.
+    assert!(started.elapsed() > Duration::from_millis(2400));
+}
+
+/// So is a try that failed: a tenant in trouble is not asked more often than one that is well.
+#[tokio::test]
+async fn every_try_takes_a_turn_of_its_own() {
+    let (tenant, portal, broker) = narrow(managed_world(), false).await;
+    let unavailable = Fault::Status {
+        status: 503,
+        code: None,
+        title: None,
+    };
+    tenant.on_times(Call::TokenImpersonation, unavailable, 6);
+    let started = Instant::now();
+    let asking = ["ann", "bob", "eve"].map(|user| {
+        let session = portal.session(user);
+        let broker = &broker;
+        async move { insist(broker, &session).await }
+    });
+    join_all(asking).await;
+    assert_eq!(tenant.calls(Call::TokenImpersonation), 9);
+    assert_eq!(throttled(&tenant), 0);
+    assert!(
+        started.elapsed() > Duration::from_millis(900),
+        "5 of 9 waited"
+    );
+}
+
+/// Nobody wants the token any more, so that no turn is spent on it.
+#[tokio::test]
+async fn a_logout_takes_its_mint_out_of_the_queue() {
+    let (tenant, portal, broker) = setup().await;
+    let others: Vec<_> = (0..25)
+        .map(|user| portal.session(&format!("u{user}")))
+        .collect();
+    let ann = portal.session("ann");
+    let crowd = join_all(others.iter().map(|session| broker.ask_as(session).send()));
+    let leaving = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let waiting = refused(broker.ask_as(&ann), 401, "session_expired");
+        let logging_out = async {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            broker
+                .post("/logout")
+                .bearer_auth(&ann)
+                .send()
+                .await
+                .unwrap()
+        };
+        let (_, answer) = tokio::join!(waiting, logging_out);
+        assert_eq!(answer.status(), 204);
+    };
+    tokio::join!(crowd, leaving);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(tenant.calls(Call::TokenImpersonation), 25);
+    assert_eq!(tenant.calls(Call::Revoke), 0);
 }

@@ -56,8 +56,10 @@ async fn check_tenant(
     subject: Option<&str>,
 ) -> Vec<Finding> {
     let place = format!("tenants.{}", tenant.tenant.id);
-    let client = match Clients::of(tenant, &config.proxy).and_then(|made| made.issuing()) {
-        Ok(client) => client,
+    let made = Clients::of(tenant, &config.proxy);
+    let made = made.and_then(|made| made.issuing().map(|client| (made, client)));
+    let (clients, client) = match made {
+        Ok(made) => made,
         Err(error) => {
             return vec![Finding::new(
                 Level::Error,
@@ -77,13 +79,14 @@ async fn check_tenant(
         )];
     }
     let reached = Finding::new(Level::Ok, format!("{place}.url"), "the tenant answers", "");
-    let mut findings = vec![reached, trial_mint(&client, tenant, &place, subject).await];
-    findings.extend(others(tenant, config, &place).await);
+    let trial = trial_mint(&clients, &client, tenant, &place, subject).await;
+    let mut findings = vec![reached, trial];
+    findings.extend(others(&clients, &place).await);
     findings
 }
 
 /// The clients that act for themselves.
-async fn others(tenant: &TenantConfig, config: &Config, place: &str) -> Vec<Finding> {
+async fn others(clients: &Clients<'_>, place: &str) -> Vec<Finding> {
     let remedy = "check its secret, its grant client_credentials, its scopes and its consent";
     let finding = |key: &str, outcome: Result<(), String>| {
         let key = format!("{place}.{key}");
@@ -91,10 +94,6 @@ async fn others(tenant: &TenantConfig, config: &Config, place: &str) -> Vec<Find
             Ok(()) => Finding::new(Level::Ok, key, "the client gets a token of its own", ""),
             Err(error) => Finding::new(Level::Error, key, error, remedy),
         }
-    };
-    let clients = match Clients::of(tenant, &config.proxy) {
-        Ok(clients) => clients,
-        Err(error) => return vec![finding("ca_file", Err(error.reason))],
     };
     let mut findings = Vec::new();
     match clients.management() {
@@ -111,10 +110,11 @@ async fn others(tenant: &TenantConfig, config: &Config, place: &str) -> Vec<Find
     match clients.service() {
         Ok(None) => {}
         Ok(Some((client, scopes))) => {
-            let asked = client
-                .client_credentials(&scopes, Instant::now() + PATIENCE)
-                .await;
-            let outcome = asked.map(drop).map_err(|error| error.to_string());
+            let asked = async {
+                let (turn, deadline) = (clients.turn().await?, Instant::now() + PATIENCE);
+                client.client_credentials(&scopes, turn, deadline).await
+            };
+            let outcome = asked.await.map(drop).map_err(|error| error.to_string());
             findings.push(finding("service", outcome));
         }
         Err(error) => findings.push(finding("service", Err(error.reason))),
@@ -123,6 +123,7 @@ async fn others(tenant: &TenantConfig, config: &Config, place: &str) -> Vec<Find
 }
 
 async fn trial_mint(
+    clients: &Clients<'_>,
     client: &QlikClient,
     tenant: &TenantConfig,
     place: &str,
@@ -136,17 +137,20 @@ async fn trial_mint(
             "name a subject",
         );
     };
-    let minted = client
-        .impersonate(&user, &tenant.tenant.scopes, Instant::now() + PATIENCE)
-        .await;
+    let minted = async {
+        let (turn, deadline) = (clients.turn().await?, Instant::now() + PATIENCE);
+        let scopes = &tenant.tenant.scopes;
+        client.impersonate(&user, scopes, turn, deadline).await
+    };
+    let minted = minted.await;
     let client_key = format!("{place}.client_id");
     match (minted, subject) {
         (Ok(token), _) => {
-            let revoked = client
-                .revoke(&token, Instant::now() + PATIENCE)
-                .await
-                .is_ok();
-            let after = if revoked {
+            let revoked = async {
+                let (turn, deadline) = (clients.turn().await?, Instant::now() + PATIENCE);
+                client.revoke(&token, turn, deadline).await
+            };
+            let after = if revoked.await.is_ok() {
                 "and was revoked again"
             } else {
                 "and could not be revoked"

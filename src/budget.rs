@@ -6,7 +6,8 @@
 //! that none of them can keep the others out, and within a source whoever came first goes first. What
 //! nobody waits for, refreshes and revocations, gets what callers leave.
 
-use std::collections::VecDeque;
+mod queue;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use governor::clock::Clock;
@@ -16,19 +17,10 @@ use governor::{Quota, RateLimiter};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Duration, Instant, sleep, timeout_at};
 
-use super::cells::UserKey;
-use super::pause::TenantPause;
-use crate::qlik::QlikError;
 use crate::tenant::Rate;
+use queue::{Queue, Waiting};
 
-/// For whom a turn is.
-#[derive(Clone, Debug)]
-pub(super) enum Turn {
-    /// Somebody waits for it; by where they come from.
-    Caller(Arc<str>),
-    /// Nobody waits for it.
-    Later,
-}
+pub use queue::{Turn, User};
 
 /// governor on tokio's clock, which tests can stop.
 #[derive(Clone, Debug)]
@@ -46,36 +38,57 @@ type Limiter = RateLimiter<NotKeyed, InMemoryState, TokioClock, StateInformation
 
 /// A tenant's budget.
 #[derive(Debug)]
-pub(super) struct Budget {
+pub struct Budget {
     rate: Rate,
     clock: TokioClock,
     limiter: Limiter,
-    pause: Arc<TenantPause>,
+    /// Until when the tenant wants no calls at all.
+    closed: Mutex<Option<Instant>>,
     queue: Mutex<Queue>,
+    /// What was left of the burst, and when.
+    left: Mutex<(u32, Instant)>,
     /// Somebody joined the queue.
     came: Notify,
 }
 
-#[derive(Debug)]
-struct Queue {
-    /// The sources that have somebody waiting; the first is next.
-    sources: VecDeque<(Arc<str>, VecDeque<Waiting>)>,
-    later: VecDeque<Waiting>,
-    is_served: bool,
-    /// What was left of the burst, and when.
-    left: (u32, Instant),
+/// Who wants a turn.
+#[derive(Clone, Debug)]
+pub struct Ticket {
+    /// For whom.
+    pub turn: Turn,
+    /// Names the place, for [`Budget::keep`].
+    pub user: Option<User>,
+    /// How long the place is kept.
+    pub until: Instant,
 }
 
+/// One call that may be made now, and whoever asked for it.
 #[derive(Debug)]
-struct Waiting {
-    user: Option<UserKey>,
-    /// The place is kept until then.
-    until: Instant,
-    turn: oneshot::Sender<()>,
+#[must_use]
+pub struct Granted {
+    budget: Arc<Budget>,
+    ticket: Ticket,
+}
+
+impl Granted {
+    /// Another turn for the same, at the end of the queue. Whether it came by `until`.
+    pub async fn again(&mut self, until: Instant) -> bool {
+        let ticket = Ticket {
+            until,
+            ..self.ticket.clone()
+        };
+        self.budget.turn(ticket).await.is_ok()
+    }
+
+    /// The call was answered 429: there were too many, whatever was counted here.
+    pub fn throttled(&self, pause: Duration) {
+        self.budget.throttled(pause);
+    }
 }
 
 impl Budget {
-    pub fn new(rate: Rate, pause: Arc<TenantPause>) -> Arc<Self> {
+    /// Nobody has called yet.
+    pub fn new(rate: Rate) -> Arc<Self> {
         let clock = TokioClock(Instant::now());
         let quota = Quota::per_minute(rate.per_minute).allow_burst(rate.burst);
         let limiter = RateLimiter::direct_with_clock(quota, clock.clone());
@@ -83,83 +96,59 @@ impl Budget {
             rate,
             limiter: limiter.with_middleware(),
             clock,
-            pause,
-            queue: Mutex::new(Queue {
-                sources: VecDeque::new(),
-                later: VecDeque::new(),
-                is_served: false,
-                left: (rate.burst.get(), Instant::now()),
-            }),
+            closed: Mutex::default(),
+            queue: Mutex::default(),
+            left: Mutex::new((rate.burst.get(), Instant::now())),
             came: Notify::new(),
         })
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.queue)
     }
 
-    /// Returns when it is this caller's turn, or with how long that would take when it is not by
-    /// `until`. `user` names the place, for [`Budget::keep`].
-    pub async fn turn(
-        self: &Arc<Self>,
-        turn: Turn,
-        user: Option<UserKey>,
-        until: Instant,
-    ) -> Result<(), Duration> {
+    /// Returns when it is this one's turn, or with how long that would take when it is not in time.
+    pub async fn turn(self: &Arc<Self>, ticket: Ticket) -> Result<Granted, Duration> {
         let (granted, waiting) = oneshot::channel();
         let waiter = Waiting {
-            user,
-            until,
+            user: ticket.user,
+            until: ticket.until,
             turn: granted,
         };
         {
             let mut queue = self.queue();
-            match turn {
-                Turn::Caller(source) => queue.add(source, waiter),
-                Turn::Later => queue.later.push_back(waiter),
-            }
+            queue.add(ticket.turn.clone(), waiter);
             if !std::mem::replace(&mut queue.is_served, true) {
                 tokio::spawn(Arc::clone(self).serve());
             }
         }
         self.came.notify_one();
-        waiting.await.map_err(|_| self.wait_of_a_newcomer())
+        match waiting.await {
+            Ok(()) => Ok(Granted {
+                budget: Arc::clone(self),
+                ticket,
+            }),
+            Err(_) => Err(self.wait_of(self.queue().callers() + 1)),
+        }
     }
 
     /// Somebody still wants this user's token: the place is kept `until` then, and becomes a caller's
     /// if it was none. How long it will take; `None` if the user has no place.
-    pub fn keep(&self, user: UserKey, source: &Arc<str>, until: Instant) -> Option<Duration> {
-        let mut queue = self.queue();
-        let place = queue.later.iter().position(|one| one.user == Some(user));
-        if let Some(one) = place.and_then(|place| queue.later.remove(place)) {
-            queue.add(Arc::clone(source), one);
-        }
-        let sources = queue.sources.len();
-        let mut found = None;
-        for (_, waiting) in &mut queue.sources {
-            let Some(place) = waiting.iter().position(|one| one.user == Some(user)) else {
-                continue;
-            };
-            waiting[place].until = waiting[place].until.max(until);
-            found = Some(place);
-        }
-        drop(queue);
-        // The others take turns with this source, until theirs run out: an upper bound.
-        Some(self.wait_of((found? + 1) * sources))
+    pub fn keep(&self, user: User, source: &Arc<str>, until: Instant) -> Option<Duration> {
+        let turns = self.queue().keep(user, source, until);
+        Some(self.wait_of(turns?))
     }
 
-    fn wait_of_a_newcomer(&self) -> Duration {
-        let queue = self.queue();
-        let waiting: usize = queue.sources.iter().map(|(_, waiting)| waiting.len()).sum();
-        drop(queue);
-        self.wait_of(waiting + 1)
+    /// Nobody may have this user's token any more: whoever waits for its turn is told at once.
+    pub fn leave(&self, user: User) {
+        self.queue().leave(user);
     }
 
     fn wait_of(&self, turns: usize) -> Duration {
         let turns = u32::try_from(turns).unwrap_or(u32::MAX);
         self.interval()
             .saturating_mul(turns)
-            .max(self.pause.throttle_left())
+            .max(self.throttle_left())
     }
 
     /// The time in which one turn comes up.
@@ -167,20 +156,27 @@ impl Budget {
         Duration::from_secs(60) / self.rate.per_minute.get()
     }
 
-    /// Learns from a failed call: of a 429 that there were too many, whatever was counted here. The
-    /// tenant is left alone for as long as it says, and then there is no burst.
-    pub fn throttled(&self, error: &QlikError) {
-        if !matches!(error, QlikError::Throttled { .. }) {
-            return;
-        }
-        self.pause.note_throttle(error);
+    /// A call was answered 429. The tenant is left alone for as long as it says, and then there is no
+    /// burst. A shorter pause never cuts a longer one short.
+    pub fn throttled(&self, pause: Duration) {
+        let mut closed = locked(&self.closed);
+        *closed = (*closed).max(Some(Instant::now() + pause));
+        drop(closed);
         while self.limiter.check().is_ok() {}
-        self.queue().left = (0, Instant::now());
+        *locked(&self.left) = (0, Instant::now());
+    }
+
+    /// How long the tenant still throttles us.
+    pub fn throttle_left(&self) -> Duration {
+        let closed = *locked(&self.closed);
+        closed.map_or(Duration::ZERO, |until| {
+            until.saturating_duration_since(Instant::now())
+        })
     }
 
     async fn serve(self: Arc<Self>) {
         loop {
-            let throttled = self.pause.throttle_left();
+            let throttled = self.throttle_left();
             if !throttled.is_zero() {
                 // Those whose time is over meanwhile are told when it is.
                 let look = throttled.min(self.interval());
@@ -201,18 +197,17 @@ impl Budget {
         let now = Instant::now();
         let mut queue = self.queue();
         queue.forget_late(now);
-        let has_callers = !queue.sources.is_empty();
-        if !has_callers && queue.later.is_empty() {
+        if queue.is_empty() {
             queue.is_served = false;
             return Next::Nobody;
         }
-        if !has_callers && self.left(&queue, now) <= self.rate.burst.get() / 2 {
+        if !queue.has_callers() && self.left(now) <= self.rate.burst.get() / 2 {
             return Next::At(now + self.interval());
         }
         match self.limiter.check() {
             Ok(state) => {
-                queue.left = (state.remaining_burst_capacity(), now);
-                if let Some(next) = queue.next(has_callers) {
+                *locked(&self.left) = (state.remaining_burst_capacity(), now);
+                if let Some(next) = queue.next() {
                     // Who left meanwhile was forgotten above, under the same lock.
                     let _ = next.turn.send(());
                 }
@@ -222,8 +217,8 @@ impl Budget {
         }
     }
 
-    fn left(&self, queue: &Queue, now: Instant) -> u32 {
-        let (left, at) = queue.left;
+    fn left(&self, now: Instant) -> u32 {
+        let (left, at) = *locked(&self.left);
         let refilled =
             now.saturating_duration_since(at).as_millis() / self.interval().as_millis().max(1);
         left.saturating_add(u32::try_from(refilled).unwrap_or(u32::MAX))
@@ -231,41 +226,14 @@ impl Budget {
     }
 }
 
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 enum Next {
     Served,
     At(Instant),
     Nobody,
-}
-
-impl Queue {
-    fn add(&mut self, source: Arc<str>, waiter: Waiting) {
-        match self.sources.iter_mut().find(|(name, _)| *name == source) {
-            Some((_, waiting)) => waiting.push_back(waiter),
-            None => self.sources.push_back((source, VecDeque::from([waiter]))),
-        }
-    }
-
-    fn forget_late(&mut self, now: Instant) {
-        let is_wanted = |one: &Waiting| one.until > now && !one.turn.is_closed();
-        self.later.retain(is_wanted);
-        for (_, waiting) in &mut self.sources {
-            waiting.retain(is_wanted);
-        }
-        self.sources.retain(|(_, waiting)| !waiting.is_empty());
-    }
-
-    /// The first of the source whose turn it is, which then goes to the end.
-    fn next(&mut self, of_callers: bool) -> Option<Waiting> {
-        if !of_callers {
-            return self.later.pop_front();
-        }
-        let (source, mut waiting) = self.sources.pop_front()?;
-        let next = waiting.pop_front();
-        if !waiting.is_empty() {
-            self.sources.push_back((source, waiting));
-        }
-        next
-    }
 }
 
 #[cfg(test)]
@@ -283,11 +251,21 @@ mod tests {
             per_minute: NonZeroU32::new(per_minute).unwrap(),
             burst: NonZeroU32::new(burst).unwrap(),
         };
-        Budget::new(rate, Arc::default())
+        Budget::new(rate)
     }
 
     fn caller(source: &str) -> Turn {
         Turn::Caller(source.into())
+    }
+
+    async fn turn(
+        budget: &Arc<Budget>,
+        turn: Turn,
+        user: Option<User>,
+        until: Instant,
+    ) -> Result<(), Duration> {
+        let ticket = Ticket { turn, user, until };
+        budget.turn(ticket).await.map(drop)
     }
 
     /// Starts to wait; what comes is noted under `name`.
@@ -300,7 +278,7 @@ mod tests {
         let (budget, served) = (Arc::clone(budget), Arc::clone(served));
         let waiting = tokio::spawn(async move {
             let until = Instant::now() + FAR;
-            budget.turn(turn, None, until).await.unwrap();
+            self::turn(&budget, turn, None, until).await.unwrap();
             served.lock().unwrap().push(name);
         });
         tokio::task::yield_now().await;
@@ -313,7 +291,9 @@ mod tests {
         let started = Instant::now();
         let mut turns = Vec::new();
         for _ in 0..700 {
-            budget.turn(caller("a"), None, started + FAR).await.unwrap();
+            turn(&budget, caller("a"), None, started + FAR)
+                .await
+                .unwrap();
             turns.push(started.elapsed());
         }
         assert_eq!(turns[99], Duration::ZERO, "the burst");
@@ -334,8 +314,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_comes_first_goes_first_and_sources_take_turns() {
         let (budget, served) = (budget(60, 1), Arc::default());
-        budget
-            .turn(caller("x"), None, Instant::now() + FAR)
+        turn(&budget, caller("x"), None, Instant::now() + FAR)
             .await
             .unwrap();
         let mut waiting = Vec::new();
@@ -364,7 +343,9 @@ mod tests {
         assert_eq!(served.lock().unwrap().len(), 10);
         let started = Instant::now();
         for _ in 0..10 {
-            budget.turn(caller("a"), None, started + FAR).await.unwrap();
+            turn(&budget, caller("a"), None, started + FAR)
+                .await
+                .unwrap();
         }
         assert_eq!(started.elapsed(), Duration::ZERO, "no caller waited");
         tokio::time::sleep(Duration::from_secs(60)).await;
@@ -377,29 +358,18 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_place_is_kept_for_as_long_as_somebody_wants_it() {
         let budget = budget(60, 1);
-        budget
-            .turn(caller("x"), None, Instant::now() + FAR)
+        turn(&budget, caller("x"), None, Instant::now() + FAR)
             .await
             .unwrap();
-        let tenant = crate::tenant::Tenant {
-            id: crate::tenant::TenantId::parse("acme").unwrap(),
-            url: "https://acme.example".into(),
-            client_id: "c".into(),
-            scopes: crate::tenant::ScopeSet::parse("user_default").unwrap(),
-            optional_scopes: Vec::new(),
-            allowed_origins: Vec::new(),
-            client_origins: arc_swap::ArcSwap::default(),
-            provision: None,
-        };
-        let key = |value: &str| {
-            let field = crate::mapping::LookupField::Subject;
-            let user = crate::mapping::UserLookup::new(field, value).unwrap();
-            UserKey::new(&tenant, &user, &tenant.scopes)
+        let key = |name: &str| {
+            let mut user = [0; 32];
+            user[..name.len()].copy_from_slice(name.as_bytes());
+            user
         };
         let soon = Instant::now() + Duration::from_secs(2);
         let turns = ["one", "two", "three", "four", "five"].map(|name| {
             let (budget, user) = (Arc::clone(&budget), key(name));
-            tokio::spawn(async move { budget.turn(caller("a"), Some(user), soon).await })
+            tokio::spawn(async move { turn(&budget, caller("a"), Some(user), soon).await })
         });
         tokio::task::yield_now().await;
         let source: Arc<str> = "a".into();
@@ -424,9 +394,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn after_a_429_nobody_is_served_until_it_is_over_and_then_one_by_one() {
         let budget = budget(60, 100);
-        budget.throttled(&QlikError::Throttled {
-            retry_after: Duration::from_secs(13),
-        });
+        budget.throttled(Duration::from_secs(13));
         let (served, mut waiting) = (Arc::default(), Vec::new());
         for _ in 0..5 {
             waiting.push(wait(&budget, caller("a"), "a", &served).await);
