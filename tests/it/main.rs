@@ -33,6 +33,7 @@ mod origins;
 mod portal;
 mod portal_check;
 mod provisioning;
+mod redis;
 mod refused_headers;
 mod secrets;
 mod service;
