@@ -7,12 +7,12 @@
 
 mod admitted;
 mod grant;
+mod logout;
 mod place;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
@@ -21,7 +21,7 @@ use crate::broker::{Broker, Seat};
 use crate::clock;
 use crate::directory::Directory;
 use crate::mapping::{DenyList, MappedUser, UserLookup};
-use crate::session::ended::{Began, Ended, UserMark};
+use crate::session::ended::Ended;
 use crate::session::{Caller, Person, Presented, SessionError, Sessions, Who};
 use crate::telemetry::audit::Audit;
 use crate::tenant::{Grant, ScopeSet, Tenant, TenantId};
@@ -32,6 +32,9 @@ pub use place::PlaceError;
 
 use admitted::{LookedUp, Whom};
 
+/// No count of outages or logouts is ever so large.
+const NEVER: u64 = u64::MAX;
+
 /// See the module.
 #[derive(Debug)]
 pub struct Admissions {
@@ -40,7 +43,7 @@ pub struct Admissions {
     directories: HashMap<TenantId, Arc<Directory>>,
     broker: Arc<Broker>,
     audit: Arc<Audit>,
-    ended: Ended,
+    ended: Arc<Ended>,
     deny: DenyList,
     remembered: Cache<[u8; 32], Arc<Admission>>,
 }
@@ -58,6 +61,8 @@ pub struct Parts {
     pub broker: Arc<Broker>,
     /// Hashes users.
     pub audit: Arc<Audit>,
+    /// What was logged out.
+    pub ended: Arc<Ended>,
 }
 
 impl Admissions {
@@ -75,6 +80,7 @@ impl Admissions {
             directories,
             broker,
             audit,
+            ended,
         } = parts;
         Self {
             sessions,
@@ -82,7 +88,7 @@ impl Admissions {
             directories,
             broker,
             audit,
-            ended: Ended::default(),
+            ended,
             deny: DenyList::default(),
             remembered,
         }
@@ -129,54 +135,14 @@ impl Admissions {
             Caller::BackEnd(back_end) => return Ok(Admitted::BackEnd(back_end)),
             Caller::Person(person) => person,
         };
-        let admission = Arc::new(self.admit_person(*person)?);
+        let admission = Arc::new(self.admit_person(*person).await?);
         if let Some(digest) = self.sessions.digest(presented) {
             self.remembered.insert(digest, Arc::clone(&admission));
         }
         Ok(Admitted::Person(admission))
     }
 
-    async fn still_admitted(
-        &self,
-        known: &Admission,
-        now: SystemTime,
-    ) -> Result<bool, SessionError> {
-        let holds = self
-            .sessions
-            .still_holds(known.table, &known.validity, now)
-            .await;
-        match (self.has_ended(known), known.mark.began) {
-            (false, _) => Ok(holds),
-            // Its keeper may say yes again, and is asked.
-            (true, Began::Asked(_)) => Ok(false),
-            (true, _) => Err(SessionError::Expired),
-        }
-    }
-
-    fn has_ended(&self, known: &Admission) -> bool {
-        let logouts = self.ended.changes();
-        if known.logouts_seen.load(Ordering::Acquire) == logouts {
-            return false;
-        }
-        let user = known.user_mark();
-        if self.ended.is_ended(&known.mark, user, clock::now()) {
-            return true;
-        }
-        known.logouts_seen.store(logouts, Ordering::Release);
-        false
-    }
-
-    /// To be asked once more when a person's token is at hand: a logout that came meanwhile may have
-    /// looked for the token before it was there. If so, it is ended now.
-    pub fn ended_meanwhile(&self, admission: &Admission) -> bool {
-        let ended = self.has_ended(admission);
-        if ended && let Some(place) = admission.place_now() {
-            self.end_tokens(&place);
-        }
-        ended
-    }
-
-    fn admit_person(&self, person: Person) -> Result<Admission, AdmissionError> {
+    async fn admit_person(&self, person: Person) -> Result<Admission, AdmissionError> {
         let Some(table) = self.sessions.table(person.table) else {
             return Err(SessionError::Invalid("its session table is gone").into());
         };
@@ -223,7 +189,9 @@ impl Admissions {
             tenant,
             whom,
             logouts_seen,
+            learnt_after: NEVER.into(),
         };
+        self.learn(&admission).await;
         let user = admission.user_mark();
         if self.ended.is_ended(&admission.mark, user, clock::now()) {
             return Err(SessionError::Expired.into());
@@ -271,32 +239,5 @@ impl Admissions {
         };
         let (source, profile) = (place.seat.source(), place.seat.profile());
         self.broker.seat(grant, source, profile.cloned())
-    }
-
-    /// Ends one person's session and the cached tokens of its user.
-    pub async fn log_out(&self, admission: &Admission) {
-        // First of all: whatever fails below, the session has ended.
-        self.ended.end_session(&admission.mark, clock::now());
-        if admission.place_now().is_none() {
-            // Another of the user's sessions may have left a token. That this one has ended is the
-            // answer, and the place is known nevertheless.
-            drop(self.look_up(admission, false).await);
-        }
-        if let Some(place) = admission.place_now() {
-            self.end_tokens(&place);
-        }
-    }
-
-    fn end_tokens(&self, place: &Place) {
-        let Grant { tenant, user, .. } = place.seat.grant();
-        self.broker
-            .logout(tenant, user, Some(&place.seat), &self.audit);
-    }
-
-    /// Ends everything of a user: its sessions up to now, and its cached tokens.
-    pub fn log_out_everywhere(&self, tenant: &Tenant, user: &UserLookup) {
-        self.ended
-            .end_user(UserMark::new(&tenant.id, user), clock::now());
-        self.broker.logout(tenant, user, None, &self.audit);
     }
 }

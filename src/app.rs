@@ -1,6 +1,7 @@
 //! The composition root: everything that a request needs, built once from the configuration.
 
 mod clients;
+mod heed;
 pub mod origins;
 
 use std::collections::{BTreeMap, HashMap};
@@ -10,20 +11,25 @@ use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::Semaphore;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::admission::{Admissions, Parts};
 use crate::broker::{Broker, CacheSettings, TenantClients};
+use crate::budget::Replicas;
 use crate::config::{self, Config, SessionKind};
+use crate::digest;
 use crate::expiring::Margins;
 use crate::outbound::{self, Proxy};
 use crate::session::api_key::ApiKeys;
 use crate::session::client_certificate::ClientCertificates;
+use crate::session::ended::Ended;
 use crate::session::handle::Handles;
 use crate::session::introspection::Introspection;
 use crate::session::jwt::Jwt;
 use crate::session::portal_check::PortalCheck;
 use crate::session::trusted_header::TrustedHeader;
 use crate::session::{Authenticator, Sessions, Table};
+use crate::shared::Shared;
 use crate::telemetry::audit::Audit;
 use crate::telemetry::metrics;
 use crate::tenant::TenantId;
@@ -39,6 +45,8 @@ pub struct App {
     pub broker: Arc<Broker>,
     /// The audit trail.
     pub audit: Arc<Audit>,
+    /// What the replicas share, where they do.
+    pub shared: Option<Arc<Shared>>,
     /// The `[server]` table.
     pub server: config::Server,
     /// Requests that may still come in before they are shed.
@@ -47,6 +55,7 @@ pub struct App {
     pub metrics: Option<PrometheusHandle>,
     origins_from_client: Vec<TenantId>,
     stopping: AtomicBool,
+    _heeding: Option<AbortOnDropHandle<()>>,
 }
 
 /// Why no broker could be built from a configuration that is right in itself.
@@ -68,12 +77,23 @@ impl App {
             reason: "this machine gives no randomness".into(),
         })?;
         let audit = Arc::new(audit);
+        let shared = config.shared.as_ref().map(Shared::connect).transpose();
+        let shared = shared.map_err(|error| BuildError {
+            place: "shared.url".into(),
+            reason: error.to_string(),
+        })?;
+        let replicas = |tenant: &TenantId| Replicas {
+            count: config.server.replicas,
+            shared: shared
+                .clone()
+                .map(|shared| (shared, digest::of("pace", [tenant.as_str()]))),
+        };
         let mut clients = Vec::new();
         let mut tenants = BTreeMap::new();
         let mut directories = HashMap::new();
         let mut origins_from_client = Vec::new();
         for (id, tenant) in config.tenants {
-            let made = Clients::of(&tenant, &config.proxy)?;
+            let made = Clients::of(&tenant, &config.proxy, replicas(&id))?;
             let directory = made.directory()?;
             directories.extend(directory.clone().map(|directory| (id.clone(), directory)));
             let made = TenantClients {
@@ -99,17 +119,23 @@ impl App {
             refresh_timeout: config.server.request_timeout,
             max_waiting: config.server.max_waiting,
         };
-        let broker = Arc::new(Broker::new(clients, settings));
+        let broker = Broker::new(clients, settings, shared.clone(), Arc::clone(&audit));
+        let broker = Arc::new(broker);
         let tables = config
             .sessions
             .into_iter()
-            .map(|table| session_table(table, &config.proxy, cache.max_users));
+            .map(|table| session_table(table, &config.proxy, cache.max_users, shared.as_ref()));
+        let ended = Arc::new(Ended::new(shared.clone()));
+        let heeding = shared
+            .as_ref()
+            .map(|shared| heed::heed(shared, &broker, &ended));
         let parts = Parts {
             sessions: Sessions::new(tables.collect::<Result<_, _>>()?),
             tenants,
             directories,
             broker: Arc::clone(&broker),
             audit: Arc::clone(&audit),
+            ended,
         };
         let admissions = Admissions::new(parts, cache.max_users, cache.idle);
         let places = Arc::new(Semaphore::new(config.server.max_in_flight));
@@ -118,11 +144,13 @@ impl App {
             admissions,
             broker,
             audit,
+            shared,
             server: config.server,
             places,
             metrics,
             origins_from_client,
             stopping,
+            _heeding: heeding,
         }))
     }
 
@@ -149,6 +177,7 @@ fn session_table(
     table: config::SessionTable,
     proxy: &Proxy,
     max_users: u64,
+    shared: Option<&Arc<Shared>>,
 ) -> Result<Table, BuildError> {
     let failed = |reason: String| BuildError {
         place: format!("session {}", table.name),
@@ -163,7 +192,7 @@ fn session_table(
         }
         SessionKind::Handle(rules) => {
             let capacity = max_users.saturating_mul(HANDLES_PER_USER);
-            Authenticator::Handle(Handles::new(rules, capacity))
+            Authenticator::Handle(Handles::new(rules, capacity, shared.cloned()))
         }
         SessionKind::Introspection(rules) => {
             Authenticator::Introspection(Introspection::new(&table.name, rules, http()?))

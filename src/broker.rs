@@ -11,6 +11,7 @@ mod logout;
 mod pause;
 mod seat;
 mod service;
+mod tier;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -25,14 +26,17 @@ use crate::directory::Directory;
 use crate::expiring::{CellError, Lease, Margins, NotRenewed};
 use crate::mapping::Profile;
 use crate::qlik::{Liveness, QlikClient};
+use crate::shared::Shared;
+use crate::telemetry::audit::Audit;
 use crate::telemetry::metrics;
 use crate::tenant::{Grant, ScopeSet, TenantId};
 
-use cells::{Cells, UserCell};
+use cells::{Cells, UserCell, UserKey};
 use desk::Desk;
 use pause::TenantPause;
 use seat::Seats;
 use service::Service;
+use tier::Tier;
 
 pub use error::{BrokerError, MintError};
 pub use issued::{Issued, Source, UserToken};
@@ -84,6 +88,8 @@ pub struct Broker {
     desks: HashMap<TenantId, Arc<Desk>>,
     seats: Seats,
     settings: CacheSettings,
+    tier: Option<Arc<Tier>>,
+    audit: Arc<Audit>,
     /// What follows logouts in the background.
     revocations: TaskTracker,
 }
@@ -93,7 +99,10 @@ impl Broker {
     pub fn new(
         tenants: impl IntoIterator<Item = (TenantId, TenantClients)>,
         settings: CacheSettings,
+        shared: Option<Arc<Shared>>,
+        audit: Arc<Audit>,
     ) -> Self {
+        let tier = shared.map(|shared| Arc::new(Tier { shared }));
         let seats = Seats::new(Cells::new(settings.max_users, settings.idle));
         let desk = |(tenant, clients): (TenantId, TenantClients)| {
             let budget = clients.budget;
@@ -109,6 +118,7 @@ impl Broker {
                 patience: settings.refresh_timeout,
                 issuing: metrics::Issuing::of(tenant.as_str()),
                 cells: Arc::clone(&seats.cells),
+                tier: tier.clone(),
                 margins: settings.margins,
             };
             (tenant, Arc::new(desk))
@@ -117,6 +127,8 @@ impl Broker {
             desks: tenants.into_iter().map(desk).collect(),
             seats,
             settings,
+            tier,
+            audit,
             revocations: TaskTracker::new(),
         }
     }
@@ -131,8 +143,9 @@ impl Broker {
     pub fn fresh(&self, seat: &Seat) -> Option<Issued> {
         let desk = self.desks.get(&seat.grant().tenant.id)?;
         let token = self.seats.cell(seat).fresh()?;
-        let issued = Issued::local(seat.takes(&token).then_some(token)?);
-        desk.issuing.issued(false, issued.token.remaining());
+        let is_current = self.tier.as_ref().is_none_or(|it| it.is_current(&token));
+        let issued = Issued::local((is_current && seat.takes(&token)).then_some(token)?);
+        desk.issuing.issued(Source::Local, issued.token.remaining());
         Some(issued)
     }
 
@@ -145,7 +158,7 @@ impl Broker {
     ) -> Result<Issued, BrokerError> {
         let desk = self.desks.get(&seat.grant().tenant.id);
         let desk = desk.ok_or(BrokerError::Internal)?;
-        let cell = self.seats.cell(seat);
+        let cell = self.looked_at_again(desk, seat).await;
         let Ok(_waiting) = desk.waiting.try_acquire() else {
             // Only the refresh of a live token is put off.
             let retry_after = RETURN_WITHIN;
@@ -157,9 +170,24 @@ impl Broker {
         };
         // One that was minted for this seat has its groups.
         seat.takes(&issued.token);
-        let (source, life) = (issued.source, issued.token.remaining());
-        desk.issuing.issued(source == Source::Minted, life);
+        desk.issuing.issued(issued.source, issued.token.remaining());
         Ok(issued)
+    }
+
+    /// The cell of a seat. What it holds from before an outage of the shared tier may have been ended
+    /// by another replica meanwhile.
+    async fn looked_at_again(&self, desk: &Arc<Desk>, seat: &Seat) -> Arc<UserCell> {
+        let cell = self.seats.cell(seat);
+        let (Some(tier), Some(held)) = (&self.tier, cell.live()) else {
+            return cell;
+        };
+        let token = held.value();
+        let person = UserKey::person(&seat.grant().tenant, &seat.grant().user);
+        if tier.is_current(token) || tier.still_good(seat.key, person, token).await {
+            return cell;
+        }
+        self.end_late(desk, seat);
+        self.seats.look_up(seat)
     }
 
     async fn get(
@@ -200,7 +228,7 @@ impl Broker {
         let renewing = cell.renew(pause, || desk.mint(seat, cell, Turn::Later, deadline));
         match timeout_at(deadline, renewing).await {
             Err(_) => desk.live_or_late(seat, cell),
-            Ok(Ok(token)) => Ok(Issued::minted(token)),
+            Ok(Ok(token)) => Ok(Issued::fetched(token)),
             // Until the pause is over the groups are those of a moment ago.
             Ok(Err(NotRenewed::TooSoon(_))) => Ok(Issued::local(Arc::clone(held.value()))),
             Ok(Err(NotRenewed::Cell(error))) => live_or(cell, error),
@@ -222,7 +250,7 @@ impl Broker {
             _ => return self.get(desk, seat, cell, deadline).await,
         };
         let renewing = cell.renew(self.settings.renewal_pause, || {
-            let (asked, cell) = (Arc::clone(desk), Arc::clone(cell));
+            let (asked, cell, key) = (Arc::clone(desk), Arc::clone(cell), seat.key);
             let minting = desk.mint(seat, &cell, Turn::Later, deadline);
             async move {
                 let token = Arc::clone(held.value());
@@ -230,13 +258,16 @@ impl Broker {
                     return Ok(held);
                 }
                 cell.discard(&token);
+                if let Some(tier) = &asked.tier {
+                    tier.bury(key, &token).await;
+                }
                 minting.await
             }
         });
         match timeout_at(deadline, renewing).await {
             Err(_) => desk.live_or_late(seat, cell),
             Ok(Ok(token)) if token.access.id == rejected => Ok(Issued::local(token)),
-            Ok(Ok(token)) => Ok(Issued::minted(token)),
+            Ok(Ok(token)) => Ok(Issued::fetched(token)),
             Ok(Err(NotRenewed::TooSoon(retry_after))) => {
                 Err(BrokerError::RenewalTooSoon { retry_after })
             }
@@ -253,8 +284,7 @@ impl Broker {
         let desk = self.desks.get(tenant)?;
         let issued = desk.service.as_ref()?.token(deadline).await;
         if let Ok(issued) = &issued {
-            let minted = issued.source == Source::Minted;
-            desk.issuing.issued(minted, issued.token.remaining());
+            desk.issuing.issued(issued.source, issued.token.remaining());
         }
         Some(issued)
     }

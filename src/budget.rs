@@ -6,47 +6,29 @@
 //! that none of them can keep the others out, and within a source whoever came first goes first. What
 //! nobody waits for, refreshes and revocations, gets what callers leave.
 
+mod pacer;
 mod queue;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use governor::clock::Clock;
-use governor::middleware::StateInformationMiddleware;
-use governor::state::{InMemoryState, NotKeyed};
-use governor::{Quota, RateLimiter};
 use tokio::sync::{Notify, oneshot};
-use tokio::time::{Duration, Instant, sleep, timeout_at};
+use tokio::time::{Duration, Instant, sleep, timeout};
 
+use crate::shared::Taken;
 use crate::tenant::Rate;
+use pacer::Pacer;
 use queue::{Queue, Waiting};
 
+pub use pacer::Replicas;
 pub use queue::{Turn, User};
-
-/// governor on tokio's clock, which tests can stop.
-#[derive(Clone, Debug)]
-struct TokioClock(Instant);
-
-impl Clock for TokioClock {
-    type Instant = Duration;
-
-    fn now(&self) -> Duration {
-        self.0.elapsed()
-    }
-}
-
-type Limiter = RateLimiter<NotKeyed, InMemoryState, TokioClock, StateInformationMiddleware>;
 
 /// A tenant's budget.
 #[derive(Debug)]
 pub struct Budget {
-    rate: Rate,
-    clock: TokioClock,
-    limiter: Limiter,
+    pacer: Pacer,
     /// Until when the tenant wants no calls at all.
     closed: Mutex<Option<Instant>>,
     queue: Mutex<Queue>,
-    /// What was left of the burst, and when.
-    left: Mutex<(u32, Instant)>,
     /// Somebody joined the queue.
     came: Notify,
 }
@@ -88,17 +70,11 @@ impl Granted {
 
 impl Budget {
     /// Nobody has called yet.
-    pub fn new(rate: Rate) -> Arc<Self> {
-        let clock = TokioClock(Instant::now());
-        let quota = Quota::per_minute(rate.per_minute).allow_burst(rate.burst);
-        let limiter = RateLimiter::direct_with_clock(quota, clock.clone());
+    pub fn new(rate: Rate, replicas: Replicas) -> Arc<Self> {
         Arc::new(Self {
-            rate,
-            limiter: limiter.with_middleware(),
-            clock,
+            pacer: Pacer::new(rate, replicas),
             closed: Mutex::default(),
             queue: Mutex::default(),
-            left: Mutex::new((rate.burst.get(), Instant::now())),
             came: Notify::new(),
         })
     }
@@ -117,12 +93,15 @@ impl Budget {
         };
         {
             let mut queue = self.queue();
+            // Who joins others changes nothing about the next turn.
+            if !queue.has_callers() {
+                self.came.notify_one();
+            }
             queue.add(ticket.turn.clone(), waiter);
             if !std::mem::replace(&mut queue.is_served, true) {
                 tokio::spawn(Arc::clone(self).serve());
             }
         }
-        self.came.notify_one();
         match waiting.await {
             Ok(()) => Ok(Granted {
                 budget: Arc::clone(self),
@@ -146,24 +125,22 @@ impl Budget {
 
     fn wait_of(&self, turns: usize) -> Duration {
         let turns = u32::try_from(turns).unwrap_or(u32::MAX);
-        self.interval()
-            .saturating_mul(turns)
-            .max(self.throttle_left())
-    }
-
-    /// The time in which one turn comes up.
-    fn interval(&self) -> Duration {
-        Duration::from_secs(60) / self.rate.per_minute.get()
+        let interval = self.pacer.interval();
+        interval.saturating_mul(turns).max(self.throttle_left())
     }
 
     /// A call was answered 429. The tenant is left alone for as long as it says, and then there is no
-    /// burst. A shorter pause never cuts a longer one short.
+    /// burst.
     pub fn throttled(&self, pause: Duration) {
+        self.close(pause);
+        self.pacer.forgo_burst();
+        self.pacer.close(pause);
+    }
+
+    /// A shorter pause never cuts a longer one short.
+    fn close(&self, pause: Duration) {
         let mut closed = locked(&self.closed);
         *closed = (*closed).max(Some(Instant::now() + pause));
-        drop(closed);
-        while self.limiter.check().is_ok() {}
-        *locked(&self.left) = (0, Instant::now());
     }
 
     /// How long the tenant still throttles us.
@@ -179,61 +156,42 @@ impl Budget {
             let throttled = self.throttle_left();
             if !throttled.is_zero() {
                 // Those whose time is over meanwhile are told when it is.
-                let look = throttled.min(self.interval());
                 self.queue().forget_late(Instant::now());
-                sleep(look).await;
+                sleep(throttled.min(self.pacer.interval())).await;
                 continue;
             }
-            match self.serve_one() {
-                Next::Served => {}
+            let Some(somebody_waits) = self.look() else {
+                return;
+            };
+            match self.pacer.take(somebody_waits).await {
+                Taken::Now => self.serve_one(),
+                Taken::Closed(pause) => self.close(pause),
                 // A caller who comes meanwhile does not wait for what nobody waits for.
-                Next::At(time) => drop(timeout_at(time, self.came.notified()).await),
-                Next::Nobody => return,
+                Taken::In(wait) => drop(timeout(wait, self.came.notified()).await),
             }
         }
     }
 
-    fn serve_one(&self) -> Next {
-        let now = Instant::now();
+    /// Whether somebody waits for the next turn; `None` if nobody is there at all.
+    fn look(&self) -> Option<bool> {
         let mut queue = self.queue();
-        queue.forget_late(now);
-        if queue.is_empty() {
-            queue.is_served = false;
-            return Next::Nobody;
-        }
-        if !queue.has_callers() && self.left(now) <= self.rate.burst.get() / 2 {
-            return Next::At(now + self.interval());
-        }
-        match self.limiter.check() {
-            Ok(state) => {
-                *locked(&self.left) = (state.remaining_burst_capacity(), now);
-                if let Some(next) = queue.next() {
-                    // Who left meanwhile was forgotten above, under the same lock.
-                    let _ = next.turn.send(());
-                }
-                Next::Served
-            }
-            Err(not_yet) => Next::At(now + not_yet.wait_time_from(self.clock.now())),
-        }
+        queue.forget_late(Instant::now());
+        queue.is_served = !queue.is_empty();
+        queue.is_served.then(|| queue.has_callers())
     }
 
-    fn left(&self, now: Instant) -> u32 {
-        let (left, at) = *locked(&self.left);
-        let refilled =
-            now.saturating_duration_since(at).as_millis() / self.interval().as_millis().max(1);
-        left.saturating_add(u32::try_from(refilled).unwrap_or(u32::MAX))
-            .min(self.rate.burst.get())
+    fn serve_one(&self) {
+        let mut queue = self.queue();
+        queue.forget_late(Instant::now());
+        if let Some(next) = queue.next() {
+            // Who left meanwhile was forgotten above, under the same lock.
+            let _ = next.turn.send(());
+        }
     }
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-enum Next {
-    Served,
-    At(Instant),
-    Nobody,
 }
 
 #[cfg(test)]
@@ -242,7 +200,7 @@ mod tests {
 
     use super::*;
     use tokio::task::JoinHandle;
-    use tokio::time::{advance, timeout};
+    use tokio::time::advance;
 
     const FAR: Duration = Duration::from_secs(3600);
 
@@ -251,7 +209,7 @@ mod tests {
             per_minute: NonZeroU32::new(per_minute).unwrap(),
             burst: NonZeroU32::new(burst).unwrap(),
         };
-        Budget::new(rate)
+        Budget::new(rate, Replicas::ONE)
     }
 
     fn caller(source: &str) -> Turn {

@@ -15,6 +15,7 @@ mod validate;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,6 +34,7 @@ use crate::session::introspection::IntrospectionRules;
 use crate::session::jwt::JwtRules;
 use crate::session::portal_check::PortalCheckRules;
 use crate::session::trusted_header::TrustedHeaderRules;
+use crate::shared::SharedSettings;
 use crate::telemetry::LogFormat;
 use crate::tenant::{Rate, ScopeSet, Tenant, TenantId};
 use crate::tls::TlsSources;
@@ -82,6 +84,8 @@ pub struct Config {
     pub proxy: Proxy,
     /// The tokens that are kept.
     pub cache: Cache,
+    /// The second tier for several replicas.
+    pub shared: Option<SharedSettings>,
     /// The authenticators, in the order in which they are tried. Never empty.
     pub sessions: Vec<SessionTable>,
     /// The tenants by name. Never empty.
@@ -115,7 +119,7 @@ pub struct Server {
     /// How long requests in flight may take to finish.
     pub shutdown_grace: Duration,
     /// How many brokers serve these tenants.
-    pub replicas: u32,
+    pub replicas: NonZeroU32,
     /// The address under which callers reach the broker, without a slash at the end; may be empty.
     pub public_url: String,
     /// Networks whose `X-Forwarded-For` is believed.

@@ -24,6 +24,7 @@
 //! | [`tenant`], [`mapping`], [`identity`] | tenants, scopes and origins; from claims to a user |
 //! | [`expiring`] | one value that expires, loaded once for everybody |
 //! | [`tls`], [`watch`] | the listener's certificate; files that change |
+//! | [`shared`] | what several replicas share, in Redis or Valkey |
 //! | [`outbound`] | HTTP clients: no redirects, verified TLS, capped bodies |
 //! | [`telemetry`] | logs, audit lines, metrics |
 //! | [`secret`], [`clock`], [`digest`] | what must not be printed; what time it is; cache keys |
@@ -47,6 +48,7 @@ pub mod outbound;
 pub mod qlik;
 pub mod secret;
 pub mod session;
+pub mod shared;
 #[cfg(feature = "simulator")]
 pub mod simulator;
 pub mod telemetry;

@@ -50,7 +50,9 @@ async fn readyz(State(app): State<Arc<App>>) -> Response {
         .map(|(tenant, why)| json!({"tenant": tenant.as_str(), "reason": why}));
     let sessions = app.admissions.sessions().troubles();
     let sessions = sessions.map(|table| json!({"session": &**table, "reason": "unanswered"}));
-    let reasons: Vec<Value> = tenants.chain(sessions).collect();
+    let is_away = app.shared.as_ref().is_some_and(|shared| !shared.is_up());
+    let shared = is_away.then(|| json!({"shared": "out of reach"}));
+    let reasons: Vec<Value> = tenants.chain(sessions).chain(shared).collect();
     let (status, word) = match (app.is_stopping(), useless, reasons.is_empty()) {
         (true, ..) => (StatusCode::SERVICE_UNAVAILABLE, "stopping"),
         (_, true, _) => (StatusCode::SERVICE_UNAVAILABLE, "unready"),

@@ -42,6 +42,19 @@ pub struct AccessToken {
     pub life: Duration,
 }
 
+impl AccessToken {
+    /// A token that was kept elsewhere: one that a tenant gave for `life`.
+    pub fn kept(secret: Secret, scope: String, life: Duration) -> Self {
+        let id = token_id(secret.expose());
+        Self {
+            secret,
+            id,
+            scope,
+            life,
+        }
+    }
+}
+
 /// `base64url(SHA-256(access_token))`, first 22 characters: names a token without giving it away.
 pub fn token_id(access_token: &str) -> String {
     let mut id = URL_SAFE_NO_PAD.encode(digest(&SHA256, access_token.as_bytes()));

@@ -8,7 +8,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
-use zeroize::Zeroizing;
+pub use zeroize::Zeroizing;
 
 /// Larger than any PEM key; a path that names a log or a device by mistake is refused early.
 const MAX_BYTES: u64 = 64 * 1024;

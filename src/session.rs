@@ -21,6 +21,7 @@ pub mod portal_check;
 mod presented;
 mod proven;
 mod registered;
+mod told;
 pub mod trusted_header;
 
 use std::sync::Arc;
@@ -252,7 +253,9 @@ impl Table {
         };
         match (&self.authenticator, token) {
             (Authenticator::ApiKey(keys), Some(token)) => keys.authenticate(token.text, now),
-            (Authenticator::Handle(handles), Some(token)) => handles.authenticate(index, token),
+            (Authenticator::Handle(handles), Some(token)) => {
+                handles.authenticate(index, token).await
+            }
             // A bearer of ours decides alone.
             _ if presented.is_ours() => Outcome::NotMine(""),
             (Authenticator::Jwt(jwt), Some(token)) => jwt.authenticate(index, token, now).await,

@@ -1,4 +1,5 @@
-//! The TLS side of the public listener: its certificate, and the authority of its clients.
+//! The TLS side of the public listener: its certificate, and the authority of its clients. And of the
+//! shared tier, where that has a private authority.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -8,7 +9,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
-use rustls::{RootCertStore, ServerConfig};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use webpki::EndEntityCert;
 
 use crate::secret::{Secret, SecretSource};
@@ -104,6 +105,21 @@ fn clients(authority: &SecretSource) -> Result<Arc<dyn ClientCertVerifier>, TlsE
         .allow_unauthenticated()
         .build()
         .map_err(|_| unusable())
+}
+
+/// A client that believes this authority and no other.
+pub fn client(authority: &[u8]) -> Result<ClientConfig, &'static str> {
+    let found = CertificateDer::pem_slice_iter(authority);
+    let found: Vec<_> = found.collect::<Result<_, _>>().unwrap_or_default();
+    let mut roots = RootCertStore::empty();
+    if found.is_empty() || roots.add_parsable_certificates(found).0 == 0 {
+        return Err("holds no usable certificate of an authority");
+    }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|_| "cannot be served by this TLS library")?;
+    Ok(builder.with_root_certificates(roots).with_no_client_auth())
 }
 
 fn certificates(

@@ -34,6 +34,8 @@ pub struct Admission {
     pub(super) tenant: Arc<Tenant>,
     pub(super) whom: Whom,
     pub(super) logouts_seen: AtomicU64,
+    /// The outages of the shared tier when it was asked about the session last.
+    pub(super) learnt_after: AtomicU64,
 }
 
 /// A user's place in the cache.

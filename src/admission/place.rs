@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::Admissions;
 use super::admitted::{Admission, Place, Whom};
+use super::{Admissions, NEVER};
 use crate::broker::BrokerError;
 use crate::expiring::CellError;
 use crate::mapping::{DenyList, LookupField, MappedUser, Profile, UserLookup};
@@ -103,7 +103,9 @@ impl Admissions {
         let place = Arc::new(self.place(tenant, lookup, scopes, &table.name, profile));
         looked_up.keep(user, Arc::clone(&place));
         // Logouts of a user count from when the user is known: all are looked at again.
-        admission.logouts_seen.store(u64::MAX, Ordering::Release);
+        admission.logouts_seen.store(NEVER, Ordering::Release);
+        admission.learnt_after.store(NEVER, Ordering::Release);
+        self.learn(admission).await;
         if self.has_ended(admission) {
             return Err(PlaceError::Ended);
         }

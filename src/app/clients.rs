@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::BuildError;
-use crate::budget::{Budget, Granted, Ticket, Turn};
+use crate::budget::{Budget, Granted, Replicas, Ticket, Turn};
 use crate::config::{OtherClient, TenantConfig};
 use crate::directory::Directory;
 use crate::outbound::{self, HttpClient, Proxy};
@@ -24,7 +24,11 @@ pub struct Clients<'a> {
 
 impl<'a> Clients<'a> {
     /// Reads the authority, calls nobody.
-    pub fn of(config: &'a TenantConfig, proxy: &Proxy) -> Result<Self, BuildError> {
+    pub fn of(
+        config: &'a TenantConfig,
+        proxy: &Proxy,
+        replicas: Replicas,
+    ) -> Result<Self, BuildError> {
         let http = outbound::client(proxy, config.ca_pem.as_deref());
         let http = http.map_err(|error| BuildError {
             place: format!("tenants.{}.ca_file", config.tenant.id),
@@ -33,7 +37,7 @@ impl<'a> Clients<'a> {
         Ok(Self {
             config,
             http,
-            budget: Budget::new(config.budget),
+            budget: Budget::new(config.budget, replicas),
         })
     }
 

@@ -40,16 +40,28 @@ impl UserKey {
     }
 
     pub(super) fn new(tenant: &Tenant, user: &UserLookup, scopes: &ScopeSet) -> Self {
-        let parts = [
-            tenant.id.as_str(),
-            &tenant.url,
-            &tenant.client_id,
-            user.field().as_str(),
-            user.value(),
-            scopes.as_str(),
-        ];
+        let parts = parts(tenant, user).into_iter().chain([scopes.as_str()]);
         Self(digest::of("token", parts))
     }
+
+    /// One user is one user, whatever the scopes.
+    pub(super) fn person(tenant: &Tenant, user: &UserLookup) -> Self {
+        Self(digest::of("person", parts(tenant, user)))
+    }
+
+    pub(super) fn from_digest(digest: [u8; 32]) -> Self {
+        Self(digest)
+    }
+}
+
+fn parts<'a>(tenant: &'a Tenant, user: &'a UserLookup) -> [&'a str; 5] {
+    [
+        tenant.id.as_str(),
+        &tenant.url,
+        &tenant.client_id,
+        user.field().as_str(),
+        user.value(),
+    ]
 }
 
 /// A sync map with the usual hash: the async one, more segments and taking the digest as its own

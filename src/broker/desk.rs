@@ -11,6 +11,7 @@ use super::issued::{Issued, UserToken};
 use super::pause::TenantPause;
 use super::seat::Seat;
 use super::service::Service;
+use super::tier::{Epoch, Next, Tier, Wanted};
 use super::{AFTER_DEADLINE, KEPT_FOR, RETURN_WITHIN};
 use crate::budget::{Budget, Granted, Ticket, Turn};
 use crate::directory::{Directory, Prepared, Standing};
@@ -38,7 +39,21 @@ pub(super) struct Desk {
     pub patience: Duration,
     pub issuing: Issuing,
     pub cells: Arc<Cells>,
+    /// The tokens of the other replicas.
+    pub tier: Option<Arc<Tier>>,
     pub margins: Margins,
+}
+
+/// A token that the tenant gave, and the groups that the user was put into before.
+struct Made {
+    access: AccessToken,
+    groups: Option<[u8; 32]>,
+}
+
+impl Made {
+    fn token(self, epoch: Epoch) -> UserToken {
+        UserToken::minted(self.access, self.groups, epoch)
+    }
 }
 
 impl Desk {
@@ -51,29 +66,74 @@ impl Desk {
         deadline: Instant,
     ) -> impl Future<Output = Result<Lease<UserToken>, MintError>> + Send + 'static + use<> {
         let (desk, cell) = (Arc::clone(self), Arc::clone(cell));
-        let (grant, key) = (seat.grant().clone(), seat.key);
-        let (profile, groups) = (seat.profile.clone(), seat.groups);
+        let (grant, profile) = (seat.grant().clone(), seat.profile.clone());
+        let wanted = Wanted {
+            key: seat.key,
+            person: UserKey::person(&grant.tenant, &grant.user),
+            instead_of: cell.live().map(|held| Arc::clone(held.value())),
+            groups: seat.groups,
+        };
         async move {
-            let held = cell.live();
-            let renews = held.is_some();
-            let knows_groups = held.is_some_and(|held| held.value().groups == groups);
-            let profile = profile.filter(|_| !knows_groups);
-            let minted = match desk.take_turn(turn, key, deadline).await {
-                Ok((turn, deadline)) => desk.ask(&grant, profile.as_ref(), turn, deadline).await,
-                Err(error) => Err(error),
-            };
+            let renews = wanted.instead_of.is_some();
+            let fetched = desk.fetch(&grant, profile, &wanted, turn, deadline).await;
             if renews {
-                desk.issuing.refreshed(minted.is_ok());
+                desk.issuing.refreshed(fetched.is_ok());
             }
-            let (access, prepared) = minted.inspect_err(
+            let token = fetched.inspect_err(
                 |error| tracing::warn!(tenant = %grant.tenant.id, error = %error.error, "no token"),
             )?;
-            desk.cells.promote(key, &cell);
-            let life = access.life;
-            let groups = groups.filter(|_| knows_groups || prepared);
-            let token = Arc::new(UserToken::received(access, groups));
-            Ok(Lease::new(token, life, desk.margins, jitter()))
+            desk.cells.promote(wanted.key, &cell);
+            let (left, life) = (token.remaining(), token.access.life);
+            Ok(Lease::resumed(
+                Arc::new(token),
+                left,
+                life,
+                desk.margins,
+                jitter(),
+            ))
         }
+    }
+
+    /// The token that another replica has, or else a new one.
+    async fn fetch(
+        &self,
+        grant: &Grant,
+        profile: Option<Arc<Profile>>,
+        wanted: &Wanted,
+        turn: Turn,
+        deadline: Instant,
+    ) -> Result<UserToken, MintError> {
+        let Some(tier) = &self.tier else {
+            let minting = self.mint_now(grant, profile, wanted, turn, deadline);
+            return minting.await.map(|made| made.token(Epoch::Start));
+        };
+        let (epoch, _claim) = match Box::pin(tier.wait_or_claim(wanted)).await {
+            Next::Take(token) => return Ok(token),
+            Next::Mint(epoch, claim) => (epoch, claim),
+        };
+        let outages = tier.shared.outages();
+        let minting = self.mint_now(grant, profile, wanted, turn, deadline);
+        let token = minting.await?.token(epoch);
+        token.see(outages);
+        Box::pin(tier.store(wanted.key, &token)).await;
+        Ok(token)
+    }
+
+    async fn mint_now(
+        &self,
+        grant: &Grant,
+        profile: Option<Arc<Profile>>,
+        wanted: &Wanted,
+        turn: Turn,
+        deadline: Instant,
+    ) -> Result<Made, MintError> {
+        let held = wanted.instead_of.as_ref();
+        let knows_groups = held.is_some_and(|held| held.groups == wanted.groups);
+        let profile = profile.filter(|_| !knows_groups);
+        let (turn, deadline) = self.take_turn(turn, wanted.key, deadline).await?;
+        let (access, prepared) = self.ask(grant, profile.as_ref(), turn, deadline).await?;
+        let groups = wanted.groups.filter(|_| knows_groups || prepared);
+        Ok(Made { access, groups })
     }
 
     /// Waits until the tenant may be asked. Returns until when that may take: who waited long for its
@@ -164,7 +224,7 @@ impl Desk {
             (minted, _) => minted,
         };
         // One user is one user, whatever the scopes.
-        let user = UserKey::new(&grant.tenant, &grant.user, &grant.tenant.scopes);
+        let user = UserKey::person(&grant.tenant, &grant.user);
         self.pause.note(user, minted.as_ref().err());
         let minted = minted.map_err(failed)?;
         Ok((minted, matches!(prepared, Prepared::Done)))

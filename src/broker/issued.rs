@@ -1,14 +1,17 @@
 //! Tokens as they are kept and handed out.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
 use super::cells::UserCell;
+use super::tier::Epoch;
 use crate::clock;
 use crate::expiring::Got;
 use crate::qlik::AccessToken;
+pub use crate::telemetry::metrics::TokenSource as Source;
 
 /// A user's token as it is kept.
 #[derive(Debug)]
@@ -17,6 +20,12 @@ pub struct UserToken {
     pub access: AccessToken,
     /// The digest of the groups that the user was put into before.
     pub(super) groups: Option<[u8; 32]>,
+    /// Where this replica has it from.
+    source: Source,
+    /// The user's last logout when its mint began.
+    epoch: Epoch,
+    /// The outages of the shared tier when it was last seen to be good there.
+    seen_after: AtomicU64,
     /// When it ends, as the API writes times: RFC 3339 with milliseconds.
     pub expires_at_text: String,
     expires_wall: SystemTime,
@@ -24,18 +33,64 @@ pub struct UserToken {
 }
 
 impl UserToken {
-    /// A token that was received just now.
-    pub(super) fn received(access: AccessToken, groups: Option<[u8; 32]>) -> Self {
-        let life = access.life;
-        let expires_wall = clock::now() + life;
+    /// A token that the tenant gave just now.
+    pub(super) fn minted(access: AccessToken, groups: Option<[u8; 32]>, epoch: Epoch) -> Self {
+        let left = access.life;
+        Self::new(access, left, groups, epoch, Source::Minted)
+    }
+
+    /// A token that another replica put where this one found it.
+    pub(super) fn shared(
+        access: AccessToken,
+        left: Duration,
+        groups: Option<[u8; 32]>,
+        epoch: Epoch,
+    ) -> Self {
+        Self::new(access, left, groups, epoch, Source::Shared)
+    }
+
+    fn new(
+        access: AccessToken,
+        left: Duration,
+        groups: Option<[u8; 32]>,
+        epoch: Epoch,
+        source: Source,
+    ) -> Self {
+        let expires_wall = clock::now() + left;
         let text = jiff::Timestamp::try_from(expires_wall).map(|time| format!("{time:.3}"));
         Self {
             access,
             groups,
+            source,
+            epoch,
+            seen_after: AtomicU64::new(0),
             expires_at_text: text.unwrap_or_default(),
             expires_wall,
-            expires_at: Instant::now() + life,
+            expires_at: Instant::now() + left,
         }
+    }
+
+    pub(super) fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// Whether it was minted after the logout of this mark.
+    pub(super) fn is_of(&self, mark: Option<[u8; 16]>) -> bool {
+        mark.is_some_and(|mark| self.epoch == Epoch::Mark(mark))
+    }
+
+    /// When this replica got it, by the wall clock.
+    pub(super) fn received_at(&self) -> SystemTime {
+        self.expires_wall - self.access.life
+    }
+
+    /// It was seen to be good after so many outages of the shared tier.
+    pub(super) fn see(&self, outages: u64) {
+        self.seen_after.store(outages, Ordering::Release);
+    }
+
+    pub(super) fn is_seen_after(&self, outages: u64) -> bool {
+        self.seen_after.load(Ordering::Acquire) == outages
     }
 
     /// What is left of its life, by whichever clock is stricter.
@@ -47,25 +102,6 @@ impl UserToken {
         self.expires_at
             .saturating_duration_since(Instant::now())
             .min(by_wall)
-    }
-}
-
-/// Where a token came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
-    /// This replica's memory.
-    Local,
-    /// The tenant, while the caller waited.
-    Minted,
-}
-
-impl Source {
-    /// As it is written in headers, metrics and audit lines.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Local => "local",
-            Self::Minted => "minted",
-        }
     }
 }
 
@@ -91,18 +127,17 @@ impl Issued {
         }
     }
 
-    pub(super) fn minted(token: Arc<UserToken>) -> Self {
-        Self {
-            token,
-            source: Source::Minted,
-        }
+    /// A token that the caller waited for.
+    pub(super) fn fetched(token: Arc<UserToken>) -> Self {
+        let source = token.source;
+        Self { token, source }
     }
 }
 
 impl From<Got<UserToken>> for Issued {
     fn from(got: Got<UserToken>) -> Self {
         if got.waited {
-            Self::minted(got.value)
+            Self::fetched(got.value)
         } else {
             Self::local(got.value)
         }

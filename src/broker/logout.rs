@@ -1,27 +1,37 @@
-//! The end of a user's tokens: at once here, and as soon as may be at the tenant.
+//! The end of a user's tokens: at once here and on the other replicas, and as soon as may be at the
+//! tenant.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use tracing::Instrument;
 
 use super::Broker;
-use super::cells::UserKey;
+use super::cells::{Ended, UserKey};
+use super::desk::Desk;
+use super::issued::UserToken;
 use super::seat::Seat;
+use super::tier::{Dead, Farewell};
 use crate::mapping::UserLookup;
+use crate::shared::{Kind, Notice};
 use crate::telemetry::audit::Audit;
-use crate::tenant::Tenant;
+use crate::tenant::{Grant, Tenant, TenantId};
+
+/// Tokens that are to be revoked.
+struct Revocations {
+    desk: Arc<Desk>,
+    audit: Arc<Audit>,
+    tenant: TenantId,
+    user_hash: String,
+    /// By their ids: those that somebody has taken on.
+    known: HashSet<String>,
+}
 
 impl Broker {
     /// Ends the cached tokens of a user, all scopes, and what the seat that ends still holds. They are
-    /// gone when this returns; revoking them at the tenant, and what a mint in flight still brings,
-    /// follows in the background.
-    pub fn logout(
-        &self,
-        tenant: &Tenant,
-        user: &UserLookup,
-        seat: Option<&Seat>,
-        audit: &Arc<Audit>,
-    ) {
+    /// gone when this returns, from the shared tier too where that is in reach; revoking them at the
+    /// tenant, and what a mint in flight still brings, follows in the background.
+    pub async fn logout(&self, tenant: &Tenant, user: &UserLookup, seat: Option<&Seat>) {
         let Some(desk) = self.desks.get(&tenant.id) else {
             return;
         };
@@ -29,29 +39,122 @@ impl Broker {
             .scope_sets()
             .map(|scopes| UserKey::new(tenant, user, scopes));
         let keys: Vec<_> = keys.collect();
+        let ended = self.end(desk, &keys, seat);
+        let mut revocations = self.revocations_of(desk, tenant, user);
+        let tier = self.tier.clone();
+        let (mut held, cells) = parted(ended);
+        let (person, revokes) = (
+            UserKey::person(tenant, user),
+            self.settings.revoke_on_logout,
+        );
+        let (told, is_told) = tokio::sync::oneshot::channel();
+        // In a task: whoever logs out may hang up.
+        let ending = async move {
+            if let Some(tier) = tier {
+                let mut farewell = Farewell {
+                    tenant: revocations.tenant.as_str().to_owned(),
+                    user_hash: revocations.user_hash.clone(),
+                    keys: keys.into_iter().map(UserKey::digest).collect(),
+                    revoked: held.iter().map(|token| token.access.id.clone()).collect(),
+                    epoch: None,
+                };
+                held.extend(
+                    tier.end(person, &mut farewell)
+                        .await
+                        .into_iter()
+                        .map(Arc::new),
+                );
+            }
+            // Nobody listens any more where the request is over.
+            let _ = told.send(());
+            if revokes {
+                revocations.make(held, cells).await;
+            }
+        };
+        self.revocations.spawn(ending.in_current_span());
+        let _ = is_told.await;
+    }
+
+    /// Does what another replica told of.
+    pub fn heed(&self, notice: &Notice) {
+        match notice.kind {
+            Kind::Tombstone => {
+                if let Ok(farewell) = serde_json::from_slice::<Farewell>(&notice.body) {
+                    self.heed_logout(farewell);
+                }
+            }
+            Kind::DeadToken => {
+                if let Ok(Dead { key, id }) = serde_json::from_slice(&notice.body) {
+                    let cell = self.seats.cells.find(UserKey::from_digest(key));
+                    let held = cell.as_ref().and_then(|cell| cell.live());
+                    if let (Some(cell), Some(held)) = (cell, held)
+                        && held.value().access.id == id
+                    {
+                        cell.discard(held.value());
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn heed_logout(&self, farewell: Farewell) {
+        let found = TenantId::parse(&farewell.tenant);
+        let desk = found.and_then(|tenant| self.desks.get_key_value(&tenant));
+        let Some((tenant, desk)) = desk else {
+            return;
+        };
+        // What was minted after the logout is for another session of the same user.
+        let is_of_before = |key: &UserKey| {
+            let cell = self.seats.cells.find(*key);
+            let held = cell.and_then(|cell| cell.live());
+            held.is_none_or(|held| !held.value().is_of(farewell.epoch))
+        };
+        let keys = farewell.keys.iter().copied().map(UserKey::from_digest);
+        let keys: Vec<_> = keys.filter(is_of_before).collect();
+        let (held, cells) = parted(self.end(desk, &keys, None));
+        let mut revocations = Revocations {
+            desk: Arc::clone(desk),
+            audit: Arc::clone(&self.audit),
+            tenant: tenant.clone(),
+            user_hash: farewell.user_hash,
+            known: farewell.revoked.into_iter().collect(),
+        };
+        if self.settings.revoke_on_logout {
+            self.revocations
+                .spawn(async move { revocations.make(held, cells).await });
+        }
+    }
+
+    /// Ends a token that another replica ended while the shared tier was out of reach.
+    pub(super) fn end_late(&self, desk: &Arc<Desk>, seat: &Seat) {
+        let Grant { tenant, user, .. } = seat.grant();
+        let (held, cells) = parted(self.end(desk, &[seat.key], None));
+        let mut revocations = self.revocations_of(desk, tenant, user);
+        if self.settings.revoke_on_logout {
+            self.revocations
+                .spawn(async move { revocations.make(held, cells).await });
+        }
+    }
+
+    fn revocations_of(&self, desk: &Arc<Desk>, tenant: &Tenant, user: &UserLookup) -> Revocations {
+        let (id, field) = (tenant.id.as_str(), user.field().as_str());
+        Revocations {
+            desk: Arc::clone(desk),
+            audit: Arc::clone(&self.audit),
+            tenant: tenant.id.clone(),
+            user_hash: self.audit.user(id, field, user.value()),
+            known: HashSet::new(),
+        }
+    }
+
+    fn end(&self, desk: &Desk, keys: &[UserKey], seat: Option<&Seat>) -> Vec<Ended> {
         let ended = self.seats.end(keys.iter().copied(), seat);
         // Ended first: a mint that still waits for its turn then knows why it gets none.
         for key in keys {
             desk.budget.leave(key.digest());
         }
-        if !self.settings.revoke_on_logout {
-            return;
-        }
-        let (desk, audit, tenant) = (Arc::clone(desk), Arc::clone(audit), tenant.id.clone());
-        let hash = audit.user(tenant.as_str(), user.field().as_str(), user.value());
-        let revoking = async move {
-            let (cells, held): (Vec<_>, Vec<_>) = ended.into_iter().unzip();
-            // What is in a page already goes first; a mint in flight may take its time.
-            for token in held.into_iter().flatten() {
-                desk.revoke(&token, &audit, &tenant, &hash).await;
-            }
-            for cell in cells {
-                if let Some(token) = cell.orphan().await {
-                    desk.revoke(&token, &audit, &tenant, &hash).await;
-                }
-            }
-        };
-        self.revocations.spawn(revoking.in_current_span());
+        ended
     }
 
     /// Waits for the revocations that follow logouts: a process that ends before would leave those
@@ -59,5 +162,34 @@ impl Broker {
     pub async fn settle(&self) {
         self.revocations.close();
         self.revocations.wait().await;
+    }
+}
+
+type Cells = Vec<Arc<super::cells::UserCell>>;
+
+fn parted(ended: Vec<Ended>) -> (Vec<Arc<UserToken>>, Cells) {
+    let (cells, held): (Cells, Vec<_>) = ended.into_iter().unzip();
+    (held.into_iter().flatten().collect(), cells)
+}
+
+impl Revocations {
+    /// What is in a page already goes first; a mint in flight may take its time.
+    async fn make(&mut self, held: Vec<Arc<UserToken>>, cells: Cells) {
+        for token in held {
+            self.one(&token).await;
+        }
+        for cell in cells {
+            if let Some(token) = cell.orphan().await {
+                self.one(&token).await;
+            }
+        }
+    }
+
+    async fn one(&mut self, token: &UserToken) {
+        if self.known.insert(token.access.id.clone()) {
+            self.desk
+                .revoke(token, &self.audit, &self.tenant, &self.user_hash)
+                .await;
+        }
     }
 }

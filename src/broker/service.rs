@@ -7,6 +7,7 @@ use tokio::time::{Duration, Instant, timeout_at};
 use super::AFTER_DEADLINE;
 use super::error::{BrokerError, MintError};
 use super::issued::{Issued, UserToken};
+use super::tier::Epoch;
 use crate::budget::{Budget, Ticket, Turn};
 use crate::expiring::{ExpiringCell, Lease, Margins};
 use crate::qlik::{QlikClient, QlikError};
@@ -82,7 +83,7 @@ impl Inner {
         let asking = self.client.client_credentials(&self.scopes, turn, deadline);
         let access = asking.await.map_err(failed)?;
         let life = access.life;
-        let token = Arc::new(UserToken::received(access, None));
+        let token = Arc::new(UserToken::minted(access, None, Epoch::Start));
         Ok(Lease::new(token, life, self.margins, 0.0))
     }
 }

@@ -19,6 +19,9 @@ use crate::{http, ops, telemetry, watch};
 /// Histograms are folded this often, so that they do not grow between two scrapes.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
 
+/// The start waits this long for the shared tier. Without it the broker serves alone.
+const SHARED_PATIENCE: Duration = Duration::from_secs(3);
+
 pub(super) fn run(files: &ConfigFiles) -> anyhow::Result<()> {
     let config = files.load()?;
     let _logs = telemetry::start(config.log.level, config.log.format)
@@ -98,6 +101,9 @@ impl Running {
         let tls = config.server.tls.clone().map(Tls::open).transpose();
         let tls = tls.map_err(|error| anyhow::anyhow!("{error}"))?;
         let app = App::build(config)?;
+        if let Some(shared) = &app.shared {
+            shared.ready(SHARED_PATIENCE).await;
+        }
         origins::follow(&app, origins::EVERY).await;
         let handles = [Handle::new(), Handle::new()];
         let servers = [

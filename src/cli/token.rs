@@ -6,6 +6,7 @@ use tokio::time::{Duration, Instant};
 
 use super::ConfigFiles;
 use crate::app::Clients;
+use crate::budget::Replicas;
 use crate::config::{Config, TenantConfig};
 use crate::mapping::{DenyList, LookupField, UserLookup};
 use crate::tenant::{ScopeSet, TenantId};
@@ -60,7 +61,7 @@ impl UserOptions {
 pub(super) fn run(options: &Options) -> anyhow::Result<()> {
     let config = options.files.load()?;
     let tenant = find_tenant(&config, options.tenant.as_deref())?;
-    let clients = Clients::of(tenant, &config.proxy)?;
+    let clients = Clients::of(tenant, &config.proxy, Replicas::ONE)?;
     let runtime = super::runtime()?;
     let token = if options.user.service {
         let (client, scopes) = clients

@@ -15,7 +15,9 @@ use serde::Deserialize;
 
 use crate::secret::{Secret as SecretText, SecretSource};
 
-pub use server::{Audit, Cache, Format, Level, Log, Ops, Server, Tls, Upstream};
+pub use server::{
+    Audit, Cache, EncryptionKey, Format, Level, Log, Ops, Server, Shared, Tls, Upstream,
+};
 pub use session::{
     Algorithm, Allow, ApiKeyEntry, ApiKeySession, ClientCertificateSession, Field, HandleSession,
     IntrospectionSession, JwtSession, Mapping, PortalCheckSession, Rule, Session,

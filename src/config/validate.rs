@@ -9,6 +9,7 @@ pub mod later;
 mod other_clients;
 mod server;
 mod session;
+mod shared;
 mod tenant;
 mod text;
 mod users;
@@ -62,6 +63,13 @@ fn read(tables: &Tables<'_>, report: &mut Report) -> Option<Config> {
     let cache = tables
         .one(report, "cache")
         .and_then(|raw| server::cache(report, &raw));
+    let shared = match tables.value.get("shared") {
+        Some(_) => tables
+            .one(report, "shared")
+            .and_then(|raw| shared::shared(report, &raw))
+            .map(Some),
+        None => Some(None),
+    };
     if let (Some(server), Some(ops)) = (&server, &ops) {
         server::listeners(report, server, ops);
     }
@@ -69,6 +77,9 @@ fn read(tables: &Tables<'_>, report: &mut Report) -> Option<Config> {
     known.handles = tables.has_handles();
     known.client_ca = tables.has_client_ca();
     let sessions = session::all(report, tables, &known);
+    if let Some(server) = &server {
+        shared::warn_of_none(report, server, known.handles, matches!(shared, Some(None)));
+    }
     Some(Config {
         server: server?,
         ops: ops?,
@@ -76,6 +87,7 @@ fn read(tables: &Tables<'_>, report: &mut Report) -> Option<Config> {
         audit: audit?,
         proxy: proxy?,
         cache: cache?,
+        shared: shared?,
         sessions: sessions?,
         tenants: tenants?,
         warnings: Vec::new(),

@@ -42,16 +42,27 @@ impl<T> Lease<T> {
     /// A lease of `life` from now on. `jitter`, from 0 to 1, shrinks the refresh margin by up to a
     /// half, so that values loaded together are not refreshed together.
     pub fn new(value: Arc<T>, life: Duration, margins: Margins, jitter: f64) -> Self {
+        Self::resumed(value, life, life, margins, jitter)
+    }
+
+    /// The same of a value that has been alive for a while: `left` is what is left of its life.
+    pub fn resumed(
+        value: Arc<T>,
+        left: Duration,
+        life: Duration,
+        margins: Margins,
+        jitter: f64,
+    ) -> Self {
         let now = Instant::now();
         let margin = margins.refresh.min(life / 2);
         let margin = margin.mul_f64(1.0 - jitter.clamp(0.0, 1.0) / 2.0);
         Self {
             value,
             obtained_at: now,
-            refresh_at: now + life.saturating_sub(margin),
-            spare_from: now + life.saturating_sub(margins.min_life.min(life / 10)),
-            expires_at: now + life,
-            expires_wall: clock::now() + life,
+            refresh_at: now + left.saturating_sub(margin),
+            spare_from: now + left.saturating_sub(margins.min_life.min(life / 10)),
+            expires_at: now + left,
+            expires_wall: clock::now() + left,
         }
     }
 

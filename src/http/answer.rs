@@ -68,6 +68,7 @@ pub(super) fn render(issued: &Issued, tenant: &Tenant, asked: &HeaderMap) -> Res
         )
     };
     let timing = match issued.source {
+        Source::Shared => "token;desc=\"shared\"",
         Source::Local => "token;desc=\"local\"",
         Source::Minted => "token;desc=\"minted\"",
     };

@@ -76,7 +76,9 @@ async fn answer(
                 (Some(session), None) => {
                     end_session(app, exchange, &back_end, session, &asked, facts).await
                 }
-                (None, Some(lookup)) => end_user(app, exchange, &back_end, lookup, &asked, facts),
+                (None, Some(lookup)) => {
+                    end_user(app, exchange, &back_end, lookup, &asked, facts).await
+                }
                 _ => Err(Problem::new(
                     Code::RequestInvalid,
                     "Name either `session` or `user_lookup`.",
@@ -148,7 +150,7 @@ async fn end_session(
     Ok(())
 }
 
-fn end_user(
+async fn end_user(
     app: &App,
     exchange: &Exchange,
     back_end: &BackEnd,
@@ -158,8 +160,7 @@ fn end_user(
 ) -> Result<(), Problem> {
     let tenant = named_tenant(app, back_end, asked.tenant.as_deref())?;
     let user = named_user(app, tenant, lookup, facts)?;
-    exchange
-        .span()
-        .in_scope(|| app.admissions.log_out_everywhere(tenant, &user));
+    let ending = app.admissions.log_out_everywhere(tenant, &user);
+    ending.instrument(exchange.span()).await;
     Ok(())
 }

@@ -75,7 +75,10 @@ async fn answer(
     // The configuration is refused where a key may register sessions and nothing keeps them.
     let handles = app.admissions.sessions().handles();
     let life = asked.ttl_seconds.map(Duration::from_secs);
-    let made = handles.and_then(|handles| handles.make(grant, life));
+    let made = match handles {
+        Some(handles) => handles.make(grant, life).await,
+        None => None,
+    };
     let made = made.ok_or(Problem::new(
         Code::Internal,
         "The broker failed. Please report this with the request id.",

@@ -98,7 +98,7 @@ async fn answer(
         Box::pin(getting.instrument(exchange.span())).await?
     };
     if let Admitted::Person(admission) = &admitted
-        && app.admissions.ended_meanwhile(admission)
+        && app.admissions.ended_meanwhile(admission).await
     {
         return Err(SessionError::Expired.into());
     }

@@ -2,15 +2,17 @@
 //!
 //! A JWT cannot be taken back, so what ended is remembered: one session until it would have ended by
 //! itself, "everything of this user up to now" for as long as the process lives, since nothing bounds
-//! how long a JWT may live. Nothing is evicted early.
+//! how long a JWT may live. Nothing is evicted early. What other replicas are told of it is in
+//! `told`.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use crate::digest;
 use crate::mapping::UserLookup;
+use crate::shared::Shared;
 use crate::tenant::TenantId;
 
 /// Expired entries are swept when the map has doubled since the last sweep, and not below this.
@@ -49,6 +51,14 @@ impl UserMark {
         let parts = [tenant.as_str(), user.field().as_str(), user.value()];
         Self(digest::of("user", parts))
     }
+
+    pub(super) fn digest(self) -> [u8; 32] {
+        self.0
+    }
+
+    pub(super) fn from_digest(digest: [u8; 32]) -> Self {
+        Self(digest)
+    }
 }
 
 /// See the module.
@@ -56,6 +66,7 @@ impl UserMark {
 pub struct Ended {
     state: Mutex<State>,
     changes: AtomicU64,
+    shared: Option<Arc<Shared>>,
 }
 
 #[derive(Debug, Default)]
@@ -67,6 +78,25 @@ struct State {
 }
 
 impl Ended {
+    /// Nothing has ended yet that is known of here.
+    pub fn new(shared: Option<Arc<Shared>>) -> Self {
+        Self {
+            shared,
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn shared(&self) -> Option<&Arc<Shared>> {
+        self.shared.as_ref()
+    }
+
+    /// How many outages of the shared tier are over: what was learnt before is to be learnt again.
+    /// Without the tier, or while it is away, nothing can be.
+    pub fn outages(&self) -> Option<u64> {
+        let shared = self.shared.as_ref().filter(|shared| shared.is_up());
+        shared.map(|shared| shared.outages())
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -78,22 +108,26 @@ impl Ended {
 
     /// Ends one session, if it can be told from others.
     pub fn end_session(&self, mark: &Mark, now: SystemTime) {
-        let Some(session) = mark.session else {
-            return;
-        };
+        if let Some(session) = mark.session {
+            self.end_until(session, mark.ends, now);
+        }
+    }
+
+    pub(super) fn end_until(&self, session: [u8; 32], ends: SystemTime, now: SystemTime) {
         let mut state = self.state();
         if state.sessions.len() >= state.sweep_at.max(SWEEP_FROM) {
             state.sessions.retain(|_, ends| *ends > now);
             state.sweep_at = state.sessions.len() * 2;
         }
-        state.sessions.insert(session, mark.ends);
+        state.sessions.insert(session, ends);
         self.changes.fetch_add(1, Ordering::Release);
     }
 
     /// Ends every session of a user that began, or was last asked about, up to now.
     pub fn end_user(&self, user: UserMark, now: SystemTime) {
         let mut state = self.state();
-        state.users.insert(user, now);
+        let last = state.users.entry(user).or_insert(now);
+        *last = (*last).max(now);
         state.last_everywhere = state.last_everywhere.max(Some(now));
         drop(state);
         self.changes.fetch_add(1, Ordering::Release);

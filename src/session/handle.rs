@@ -3,8 +3,10 @@
 //! A handle reads `qtbs_` and 43 base64url characters. Only its digest is kept, so what leaks from
 //! memory opens nothing; it carries its own tenant, user and scopes, and is mapped by nobody.
 
-use std::sync::Arc;
+mod tier;
+
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use base64::Engine;
@@ -20,7 +22,10 @@ use crate::clock;
 use crate::digest;
 use crate::mapping::UserLookup;
 use crate::secret::Secret;
+use crate::shared::{Away, Shared};
 use crate::tenant::{ScopeSet, TenantId};
+
+use tier::Tier;
 
 const PREFIX: &str = "qtbs_";
 /// 256 random bits, as base64url.
@@ -28,6 +33,8 @@ const RANDOM_BYTES: usize = 32;
 const RANDOM_CHARS: usize = 43;
 /// One that ended is still told from one that never was for as long as it lived, at most this long.
 const REMEMBERED: u32 = 2;
+/// When to come back while the store is away.
+const STORE_RETRY: Duration = Duration::from_secs(1);
 
 /// What a `handle` table says.
 #[derive(Clone, Debug)]
@@ -64,6 +71,8 @@ pub struct Handle {
     ends_at: Instant,
     /// When it was last shown by either clock: milliseconds since it began.
     seen: [AtomicU64; 2],
+    /// When it was put where other replicas find it, and after how many outages.
+    written: Mutex<Option<(Instant, u64)>>,
 }
 
 /// A handle that was just made.
@@ -81,19 +90,22 @@ pub struct NewHandle {
 #[derive(Debug)]
 pub struct Handles {
     rules: HandleRules,
-    handles: Cache<[u8; 32], Arc<Handle>>,
+    kept: Cache<[u8; 32], Arc<Handle>>,
+    /// Where the other replicas find them.
+    tier: Option<Tier>,
 }
 
 impl Handles {
     /// No handle yet. Beyond `capacity`, the one not seen for longest leaves.
-    pub fn new(rules: HandleRules, capacity: u64) -> Self {
+    pub fn new(rules: HandleRules, capacity: u64, shared: Option<Arc<Shared>>) -> Self {
         // Whether a handle is good is decided by its own times; the map only keeps house.
-        let handles = Cache::builder()
+        let kept = Cache::builder()
             .max_capacity(capacity)
             .time_to_live(rules.ttl.saturating_mul(REMEMBERED))
             .eviction_policy(EvictionPolicy::lru())
             .build();
-        Self { rules, handles }
+        let tier = shared.map(|shared| Tier { shared });
+        Self { rules, kept, tier }
     }
 
     /// The cookie that may hold a handle.
@@ -103,25 +115,25 @@ impl Handles {
 
     /// Registers a session. A longer `life` than the table's is cut. `None` if the machine gives no
     /// randomness.
-    pub fn make(&self, grant: HandleGrant, life: Option<Duration>) -> Option<NewHandle> {
+    pub async fn make(&self, grant: HandleGrant, life: Option<Duration>) -> Option<NewHandle> {
         let mut random = [0; RANDOM_BYTES];
         aws_lc_rs::rand::fill(&mut random).ok()?;
         let text = format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(random));
         let life = life.map_or(self.rules.ttl, |life| life.min(self.rules.ttl));
-        let (began, began_at) = (clock::now(), Instant::now());
+        let began = clock::now();
         let key = key(&text);
-        let handle = Handle {
+        let handle = Arc::new(Handle::new(
             key,
-            grant: Arc::new(grant),
-            idle: self.rules.idle,
+            grant,
+            self.rules.idle,
             began,
-            ends: began + life,
-            began_at,
-            ends_at: began_at + life,
-            seen: Default::default(),
-        };
+            began + life,
+        ));
         let ends = handle.ends;
-        self.handles.insert(key, Arc::new(handle));
+        self.kept.insert(key, Arc::clone(&handle));
+        if let Some(tier) = &self.tier {
+            tier.put(&handle).await;
+        }
         Some(NewHandle {
             handle: Secret::new(text),
             life,
@@ -132,11 +144,52 @@ impl Handles {
     /// Whether a handle that was shown before still lives. It is looked up again, so that the map sees
     /// which ones are in use, and one that had to leave it has ended everywhere.
     pub(super) fn still_lives(&self, handle: &Arc<Handle>) -> bool {
-        let kept = self.handles.get(&handle.key);
-        kept.is_some_and(|kept| Arc::ptr_eq(&kept, handle)) && handle.touch()
+        let kept = self.kept.get(&handle.key);
+        kept.is_some_and(|kept| Arc::ptr_eq(&kept, handle)) && self.touch(handle)
     }
 
-    pub(super) fn authenticate(&self, table: usize, token: Token<'_>) -> Outcome {
+    fn touch(&self, handle: &Arc<Handle>) -> bool {
+        let lives = handle.touch();
+        if let Some(tier) = self.tier.as_ref().filter(|_| lives) {
+            tier.touch(handle);
+        }
+        lives
+    }
+
+    /// One that is not known here, or has not been shown here for long, may be known by another
+    /// replica.
+    async fn find(&self, key: [u8; 32]) -> Result<Arc<Handle>, SessionError> {
+        let here = self.kept.get(&key);
+        if let Some(handle) = here.as_ref().filter(|handle| self.touch(handle)) {
+            return Ok(Arc::clone(handle));
+        }
+        let unknown = match here {
+            Some(_) => SessionError::Expired,
+            None => SessionError::UnknownHandle,
+        };
+        let Some(tier) = &self.tier else {
+            return Err(unknown);
+        };
+        let there =
+            tier.get(key, self.rules.idle)
+                .await
+                .map_err(|Away| SessionError::Unavailable {
+                    why: "the store of handles is out of reach",
+                    retry_after: STORE_RETRY,
+                })?;
+        let Some(handle) = there else {
+            return Err(unknown);
+        };
+        if !handle.touch() {
+            return Err(SessionError::Expired);
+        }
+        let handle = Arc::new(handle);
+        self.kept.insert(key, Arc::clone(&handle));
+        tier.touch(&handle);
+        Ok(handle)
+    }
+
+    pub(super) async fn authenticate(&self, table: usize, token: Token<'_>) -> Outcome {
         let Some(random) = token.text.strip_prefix(PREFIX) else {
             return Outcome::NotMine("it is no handle");
         };
@@ -145,12 +198,10 @@ impl Handles {
             return Outcome::Refused(SessionError::Invalid("the handle is malformed"));
         }
         let key = key(token.text);
-        let Some(handle) = self.handles.get(&key) else {
-            return Outcome::Refused(SessionError::UnknownHandle);
+        let handle = match self.find(key).await {
+            Ok(handle) => handle,
+            Err(error) => return Outcome::Refused(error),
         };
-        if !handle.touch() {
-            return Outcome::Refused(SessionError::Expired);
-        }
         Outcome::Proven(Caller::Person(Box::new(Person {
             table,
             who: Who::Named(Arc::clone(&handle.grant)),
@@ -174,6 +225,31 @@ fn key(handle: &str) -> [u8; 32] {
 }
 
 impl Handle {
+    fn new(
+        key: [u8; 32],
+        grant: HandleGrant,
+        idle: Duration,
+        began: SystemTime,
+        ends: SystemTime,
+    ) -> Self {
+        let (now, wall) = (Instant::now(), clock::now());
+        let handle = Self {
+            key,
+            grant: Arc::new(grant),
+            idle,
+            began,
+            ends,
+            began_at: now,
+            ends_at: now + ends.duration_since(wall).unwrap_or_default(),
+            seen: Default::default(),
+            written: Mutex::default(),
+        };
+        // One that began long ago on another replica has not rested since.
+        let age = wall.duration_since(began).unwrap_or_default();
+        handle.seen[1].store(millis(age), Ordering::Release);
+        handle
+    }
+
     /// Whether it still lives, by both clocks; if so, it was seen just now.
     fn touch(&self) -> bool {
         let (now, wall) = (Instant::now(), clock::now());
@@ -189,11 +265,14 @@ impl Handle {
             return false;
         }
         for (age, seen) in ages.iter().zip(&self.seen) {
-            let millis = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
-            seen.fetch_max(millis, Ordering::AcqRel);
+            seen.fetch_max(millis(*age), Ordering::AcqRel);
         }
         true
     }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -212,7 +291,7 @@ mod tests {
             ttl: TTL,
             idle: IDLE,
         };
-        Handles::new(rules, capacity)
+        Handles::new(rules, capacity, None)
     }
 
     fn grant() -> HandleGrant {
@@ -223,12 +302,12 @@ mod tests {
         }
     }
 
-    fn shown(handles: &Handles, handle: &NewHandle) -> Result<(), SessionError> {
+    async fn shown(handles: &Handles, handle: &NewHandle) -> Result<(), SessionError> {
         let token = Token {
             text: handle.handle.expose(),
             ambient: false,
         };
-        match handles.authenticate(0, token) {
+        match handles.authenticate(0, token).await {
             Outcome::Proven(_) => Ok(()),
             Outcome::Refused(error) => Err(error),
             Outcome::NotMine(why) => panic!("{why}"),
@@ -238,16 +317,16 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_handle_that_rests_ends_to_the_second() {
         let handles = handles(10);
-        let handle = handles.make(grant(), None).unwrap();
+        let handle = handles.make(grant(), None).await.unwrap();
         for _ in 0..3 {
             advance(IDLE.checked_sub(SECOND).unwrap()).await;
-            assert_eq!(shown(&handles, &handle), Ok(()), "a second before");
+            assert_eq!(shown(&handles, &handle).await, Ok(()), "a second before");
         }
         advance(IDLE).await;
-        assert_eq!(shown(&handles, &handle), Err(SessionError::Expired));
+        assert_eq!(shown(&handles, &handle).await, Err(SessionError::Expired));
         advance(SECOND).await;
         assert_eq!(
-            shown(&handles, &handle),
+            shown(&handles, &handle).await,
             Err(SessionError::Expired),
             "and showing it does not wake it"
         );
@@ -256,53 +335,53 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_handle_in_use_ends_to_the_second() {
         let handles = handles(10);
-        let handle = handles.make(grant(), None).unwrap();
+        let handle = handles.make(grant(), None).await.unwrap();
         assert_eq!(handle.life, TTL);
         let half = IDLE / 2;
         for _ in 0..15 {
             advance(half).await;
-            assert_eq!(shown(&handles, &handle), Ok(()));
+            assert_eq!(shown(&handles, &handle).await, Ok(()));
         }
         advance(half.checked_sub(SECOND).unwrap()).await;
-        assert_eq!(shown(&handles, &handle), Ok(()), "a second before");
+        assert_eq!(shown(&handles, &handle).await, Ok(()), "a second before");
         advance(SECOND).await;
-        assert_eq!(shown(&handles, &handle), Err(SessionError::Expired));
+        assert_eq!(shown(&handles, &handle).await, Err(SessionError::Expired));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_back_end_may_ask_for_less_life_and_not_for_more() {
         let handles = handles(10);
-        let short = handles.make(grant(), Some(5 * SECOND)).unwrap();
-        let long = handles.make(grant(), Some(100 * TTL)).unwrap();
+        let short = handles.make(grant(), Some(5 * SECOND)).await.unwrap();
+        let long = handles.make(grant(), Some(100 * TTL)).await.unwrap();
         assert_eq!((short.life, long.life), (5 * SECOND, TTL));
         advance(4 * SECOND).await;
-        assert_eq!(shown(&handles, &short), Ok(()));
+        assert_eq!(shown(&handles, &short).await, Ok(()));
         advance(SECOND).await;
-        assert_eq!(shown(&handles, &short), Err(SessionError::Expired));
-        assert_eq!(shown(&handles, &long), Ok(()));
+        assert_eq!(shown(&handles, &short).await, Err(SessionError::Expired));
+        assert_eq!(shown(&handles, &long).await, Ok(()));
     }
 
     #[tokio::test]
     async fn there_are_never_more_than_may_be_and_the_longest_unseen_leave() {
         let handles = handles(100);
-        let first = handles.make(grant(), None).unwrap();
+        let first = handles.make(grant(), None).await.unwrap();
         for _ in 0..1000 {
-            handles.make(grant(), None).unwrap();
-            assert_eq!(shown(&handles, &first), Ok(()), "it is in use");
-            handles.handles.run_pending_tasks();
+            handles.make(grant(), None).await.unwrap();
+            assert_eq!(shown(&handles, &first).await, Ok(()), "it is in use");
+            handles.kept.run_pending_tasks();
         }
-        assert_eq!(handles.handles.entry_count(), 100);
+        assert_eq!(handles.kept.entry_count(), 100);
     }
 
     #[tokio::test]
     async fn nothing_that_is_kept_opens_anything() {
         let handles = handles(10);
-        let handle = handles.make(grant(), None).unwrap();
+        let handle = handles.make(grant(), None).await.unwrap();
         let kept = format!("{handles:?} {handle:?}");
         let secret = handle.handle.expose();
         assert!(!kept.contains(secret) && !kept.contains(&secret[5..]));
         assert!(!kept.contains("canary"));
-        let (keys, _): (Vec<_>, Vec<_>) = handles.handles.iter().unzip();
+        let (keys, _): (Vec<_>, Vec<_>) = handles.kept.iter().unzip();
         assert_eq!(keys.len(), 1);
         assert!(
             !keys[0]

@@ -18,6 +18,8 @@ const UPSTREAM_SECONDS: &str = "qtb_upstream_seconds";
 const REFRESHES: &str = "qtb_refreshes_total";
 const SESSION_QUESTIONS: &str = "qtb_session_questions_total";
 const IDENTITY_HEADERS_REFUSED: &str = "qtb_identity_headers_refused_total";
+const SHARED_UP: &str = "qtb_shared_up";
+const SHARED_OPERATIONS: &str = "qtb_shared_operations_total";
 const CACHED_USERS: &str = "qtb_cached_users";
 const BUILD_INFO: &str = "qtb_build_info";
 
@@ -70,6 +72,11 @@ fn recorder() -> Option<PrometheusHandle> {
     describe_counter!(
         SESSION_QUESTIONS,
         "Questions to issuers and portals about sessions, by session table and outcome"
+    );
+    describe_gauge!(SHARED_UP, "Whether the shared tier is in reach");
+    describe_counter!(
+        SHARED_OPERATIONS,
+        "Operations of the shared tier, by operation and outcome (ok or failed)"
     );
     describe_gauge!(CACHED_USERS, "Users with a cached token");
     describe_gauge!(BUILD_INFO, "1, with the version as label");
@@ -125,10 +132,44 @@ pub fn session_question(table: &str, outcome: &'static str) {
     counter!(SESSION_QUESTIONS, "session" => table.to_owned(), "outcome" => outcome).increment(1);
 }
 
+/// The shared tier came into reach, or went out of it.
+pub fn shared_up(is_up: bool) {
+    gauge!(SHARED_UP).set(f64::from(u8::from(is_up)));
+}
+
+/// Counts an operation of the shared tier.
+pub fn shared_operation(operation: &'static str, done: bool) {
+    let outcome = if done { "ok" } else { "failed" };
+    counter!(SHARED_OPERATIONS, "operation" => operation, "outcome" => outcome).increment(1);
+}
+
+/// Where a token came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenSource {
+    /// This replica's memory.
+    Local,
+    /// Another replica, through the shared tier.
+    Shared,
+    /// The tenant, while the caller waited.
+    Minted,
+}
+
+impl TokenSource {
+    /// As it is written in headers, metrics and audit lines.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::Shared => "shared",
+            Self::Minted => "minted",
+        }
+    }
+}
+
 /// What is counted for every token handed out: resolved once per tenant, since a hit has no time
 /// to look metrics up.
 pub struct Issuing {
     local: Counter,
+    shared: Counter,
     minted: Counter,
     life: Histogram,
     refreshed: Counter,
@@ -138,20 +179,25 @@ pub struct Issuing {
 impl Issuing {
     /// The handles of one tenant.
     pub fn of(tenant: &str) -> Self {
-        let issued = |source: &'static str| counter!(TOKENS_ISSUED, "tenant" => tenant.to_owned(), "source" => source);
+        let issued = |source: TokenSource| counter!(TOKENS_ISSUED, "tenant" => tenant.to_owned(), "source" => source.as_str());
         let refreshes = |outcome: &'static str| counter!(REFRESHES, "tenant" => tenant.to_owned(), "outcome" => outcome);
         Self {
-            local: issued("local"),
-            minted: issued("minted"),
+            local: issued(TokenSource::Local),
+            shared: issued(TokenSource::Shared),
+            minted: issued(TokenSource::Minted),
             life: histogram!(TOKEN_LIFE, "tenant" => tenant.to_owned()),
             refreshed: refreshes("ok"),
             refresh_failed: refreshes("failed"),
         }
     }
 
-    /// A token was handed out, with this much life left.
-    pub fn issued(&self, minted: bool, life: Duration) {
-        let counter = if minted { &self.minted } else { &self.local };
+    /// A token was handed out that came from there, with this much life left.
+    pub fn issued(&self, source: TokenSource, life: Duration) {
+        let counter = match source {
+            TokenSource::Local => &self.local,
+            TokenSource::Shared => &self.shared,
+            TokenSource::Minted => &self.minted,
+        };
         counter.increment(1);
         self.life.record(life);
     }

@@ -10,6 +10,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         &[
             "admission",
             "app",
+            "budget",
             "config",
             "http",
             "identity",
@@ -50,12 +51,15 @@ const ARROWS: &[(&str, &[&str])] = &[
             "outbound",
             "qlik",
             "session",
+            "shared",
             "tenant",
         ],
     ),
     (
         "config",
-        &["mapping", "outbound", "qlik", "session", "tenant", "tls"],
+        &[
+            "mapping", "outbound", "qlik", "session", "shared", "tenant", "tls",
+        ],
     ),
     (
         "admission",
@@ -78,19 +82,23 @@ const ARROWS: &[(&str, &[&str])] = &[
             "expiring",
             "mapping",
             "qlik",
+            "shared",
             "tenant",
         ],
     ),
     ("directory", &["expiring", "mapping", "qlik"]),
     (
         "session",
-        &["expiring", "identity", "mapping", "outbound", "tenant"],
+        &[
+            "expiring", "identity", "mapping", "outbound", "shared", "tenant",
+        ],
     ),
     (
         "qlik",
         &["budget", "expiring", "mapping", "outbound", "tenant"],
     ),
-    ("budget", &["tenant"]),
+    ("budget", &["shared", "tenant"]),
+    ("shared", &["tls"]),
     ("tenant", &["mapping"]),
     ("mapping", &["identity"]),
     ("identity", &[]),
@@ -156,6 +164,7 @@ const FOREIGN: &[(&str, &[&str])] = &[
     ("metrics", &["telemetry/metrics"]),
     ("metrics_exporter_prometheus", &["telemetry/metrics", "app"]),
     ("backon", &["qlik/management", "qlik/token"]),
+    ("fred", &["shared"]),
     ("governor", &["budget"]),
     ("anyhow", &["cli"]),
     ("webpki_root_certs", &["outbound"]),

@@ -1,6 +1,7 @@
 //! A broker as its users meet it: real sockets on port 0, the real router, the simulated tenant.
 
 use std::net::{SocketAddr, TcpListener};
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -172,6 +173,14 @@ fn build(config: &str) -> Arc<App> {
     App::build(load(config)).unwrap()
 }
 
+fn paced(config: &str, rate: Rate) -> Arc<App> {
+    let mut config = load(config);
+    for tenant in config.tenants.values_mut() {
+        tenant.budget = rate;
+    }
+    App::build(config).unwrap()
+}
+
 /// A running broker. Dropping it stops it.
 pub struct Broker {
     scheme: &'static str,
@@ -204,11 +213,24 @@ impl Broker {
 
     /// A broker whose budget is another than can be configured, to match a tenant in fast motion.
     pub fn start_paced(config: &str, rate: Rate) -> Self {
-        let mut config = load(config);
-        for tenant in config.tenants.values_mut() {
-            tenant.budget = rate;
-        }
-        let app = App::build(config).unwrap();
+        Self::launch(listener(), &paced(config, rate), http::HEAD_TIMEOUT, None)
+    }
+
+    /// A broker with a shared tier, once that is in reach, and a budget that is as good as none: 100
+    /// calls a second, also when it is alone.
+    pub async fn start_shared(config: &str) -> Self {
+        let per_minute = NonZeroU32::new(12_000).unwrap();
+        let burst = NonZeroU32::new(50).unwrap();
+        Self::start_shared_paced(config, Rate { per_minute, burst }).await
+    }
+
+    pub async fn start_shared_paced(config: &str, rate: Rate) -> Self {
+        let app = paced(config, rate);
+        app.shared
+            .as_ref()
+            .unwrap()
+            .ready(Duration::from_secs(5))
+            .await;
         Self::launch(listener(), &app, http::HEAD_TIMEOUT, None)
     }
 

@@ -37,6 +37,7 @@ mod redis;
 mod refused_headers;
 mod secrets;
 mod service;
+mod shared;
 mod shutdown;
 mod simulator;
 mod tls;

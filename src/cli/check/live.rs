@@ -4,6 +4,7 @@ use tokio::time::{Duration, Instant};
 
 use super::{Finding, Level};
 use crate::app::Clients;
+use crate::budget::Replicas;
 use crate::config::{Config, SessionKind, TenantConfig};
 use crate::mapping::{LookupField, UserLookup};
 use crate::outbound;
@@ -56,7 +57,7 @@ async fn check_tenant(
     subject: Option<&str>,
 ) -> Vec<Finding> {
     let place = format!("tenants.{}", tenant.tenant.id);
-    let made = Clients::of(tenant, &config.proxy);
+    let made = Clients::of(tenant, &config.proxy, Replicas::ONE);
     let made = made.and_then(|made| made.issuing().map(|client| (made, client)));
     let (clients, client) = match made {
         Ok(made) => made,

@@ -227,7 +227,6 @@ impl Default for Limits {
 /// The second tier for several replicas: Redis or Valkey.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "refused in this version")]
 pub struct Shared {
     /// `redis://`, `rediss://`, `redis-cluster://` or `redis-sentinel://`.
     #[schemars(extend("writeOnly" = true))]
@@ -246,7 +245,6 @@ pub struct Shared {
 /// A key that seals what is stored.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "refused in this version")]
 pub struct EncryptionKey {
     /// Names the key, so that an older one still opens.
     pub id: String,

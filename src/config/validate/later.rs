@@ -9,12 +9,8 @@ const KEYS: &[&str] = &[
     "ops.token",
     "telemetry",
     "limits",
-    "shared",
     "session.*.keys.*.requests_per_minute",
 ];
-
-/// Counts that must not exceed 1.
-const COUNTS: &[&str] = &["server.replicas"];
 
 /// Reports what is used and returns its paths. Keys are taken out, so that the tables around them can be judged.
 pub fn refuse(value: &mut Value, report: &mut Report) -> Vec<String> {
@@ -27,14 +23,6 @@ pub fn refuse(value: &mut Value, report: &mut Report) -> Vec<String> {
                 refused.push(path.to_owned());
             }
             is_used
-        });
-    }
-    for key in COUNTS {
-        each(value, "", &names(key), &mut |path, value| {
-            if value.as_i64().is_some_and(|count| count > 1) {
-                tell(report, path);
-            }
-            false
         });
     }
     refused

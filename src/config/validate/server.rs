@@ -1,5 +1,6 @@
 //! The tables that are there once.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use url::Url;
@@ -32,7 +33,7 @@ pub fn server(report: &mut Report, raw: &raw::Server) -> Option<Server> {
         max_waiting: raw.max_waiting,
         shutdown_delay: shutdown_delay?,
         shutdown_grace: shutdown_grace?,
-        replicas: raw.replicas,
+        replicas: NonZeroU32::new(raw.replicas)?,
         public_url: public_url?,
         trusted_proxies: trusted_proxies?,
         tls: tls.ok()?,

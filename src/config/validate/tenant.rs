@@ -240,7 +240,7 @@ fn private_key(report: &mut Report, path: &str, raw: &raw::PrivateKey) -> Option
     })
 }
 
-fn authority(report: &mut Report, path: &str, file: &str) -> Option<Vec<u8>> {
+pub fn authority(report: &mut Report, path: &str, file: &str) -> Option<Vec<u8>> {
     const MARK: &[u8] = b"-----BEGIN CERTIFICATE-----";
     let pem = text::file(report, path, file)?;
     if !pem.windows(MARK.len()).any(|window| window == MARK) {

@@ -50,6 +50,20 @@ const FAULTY: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "[shared]\nurl = 'memcached://{C}'\nencryption_keys = [{ id = 'k 1', key = '{C}' }, { id = 'k2', key = 'YQ==' }]\n\
+         ca_file = '/nowhere/{C}'\npassword = { file = '/nowhere' }\n{JWT}{ACME}",
+        &[
+            "shared.ca_file",
+            "shared.encryption_keys[0].id",
+            "shared.encryption_keys[1].key",
+            "shared.password",
+        ],
+    ),
+    (
+        "[shared]\nurl = 'redis-sentinel://localhost'\nencryption_keys = []\n{JWT}{ACME}",
+        &["shared.encryption_keys"],
+    ),
+    (
         "[cache]\nidle = '0s'\nrefresh_margin = '{C}'\nmin_life = '2h'\nrenewal_pause = '0s'\n\
          [upstream]\nproxy = 'ftp://{C}'\n{JWT}{ACME}",
         &[
@@ -442,15 +456,11 @@ fn all_faults_are_reported_at_once_and_no_value_is_shown() {
 fn later_features_are_refused_in_plain_words() {
     let text = format!(
         r#"
-        [server]
-        replicas = 3
         [ops]
         token = "{CANARY}"
         [telemetry]
         [limits]
         session_per_minute = 1
-        [shared]
-        url = "redis://:{CANARY}@localhost"
         {JWT}
         [[session]]
         type = "api_key"
@@ -464,9 +474,7 @@ fn later_features_are_refused_in_plain_words() {
     let expected = [
         "limits",
         "ops.token",
-        "server.replicas",
         "session[1].keys[0].requests_per_minute",
-        "shared",
         "telemetry",
     ];
     assert_eq!(paths(&problems), expected);

@@ -1,0 +1,108 @@
+//! The pace at which a tenant is asked by all replicas together.
+
+use std::time::Duration;
+
+use fred::interfaces::LuaInterface;
+
+use super::{Away, Kind, Shared};
+
+/// The generic cell rate algorithm, as governor has it, by the store's own clock. What stands there
+/// is not believed beyond what can be: a tenant may be kept waiting by it for minutes, no longer.
+/// `careful`: what was used meanwhile is not known, so that there is no burst.
+const TAKE: &str = "
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+local interval, burst, spare, careful = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4] == '1'
+local held = redis.call('HMGET', KEYS[1], 'next', 'closed')
+local closed = math.min(tonumber(held[2]) or 0, now + 300000000)
+if closed > now then return {1, closed - now} end
+local most = now + burst * interval
+local next = math.max(math.min(tonumber(held[1]) or now, most), now)
+if careful then next = most end
+local wait = next + interval - now - (burst - spare) * interval
+if wait <= 0 then next = next + interval end
+redis.call('HSET', KEYS[1], 'next', string.format('%.0f', next))
+redis.call('PEXPIRE', KEYS[1], 600000)
+if wait > 0 then return {0, wait} end
+return {0, 0}
+";
+const CLOSE: &str = "
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+local interval, burst = tonumber(ARGV[1]), tonumber(ARGV[2])
+local closed = math.max(tonumber(redis.call('HGET', KEYS[1], 'closed')) or 0, now + tonumber(ARGV[3]))
+redis.call('HSET', KEYS[1], 'closed', string.format('%.0f', closed), 'next', string.format('%.0f', now + burst * interval))
+redis.call('PEXPIRE', KEYS[1], 600000)
+return 1
+";
+
+/// How often a tenant may be asked.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// The time in which one turn comes up.
+    pub interval: Duration,
+    /// Turns at once, after a quiet time.
+    pub burst: u32,
+}
+
+/// What the store says to who wants a turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// Go ahead.
+    Now,
+    /// Ask again after this time.
+    In(Duration),
+    /// Some replica was told to leave the tenant alone for so long.
+    Closed(Duration),
+}
+
+impl Shared {
+    /// One turn of a tenant's, which leaves `spare` of the burst to others.
+    pub async fn take(
+        &self,
+        tenant: &[u8; 32],
+        pace: Pace,
+        spare: u32,
+        careful: bool,
+    ) -> Result<Taken, Away> {
+        let mut taken = Taken::Now;
+        // Under every key, so that replicas who have one in common count together.
+        for name in self.link.sealer.names(Kind::Pace, tenant) {
+            let values = vec![
+                pace.interval.as_micros().to_string(),
+                pace.burst.to_string(),
+                spare.to_string(),
+                u8::from(careful).to_string(),
+            ];
+            let taking =
+                self.link
+                    .client
+                    .eval::<Vec<i64>, _, _, _>(TAKE, vec![name.as_str()], values);
+            let answer = self.link.run("take", Box::pin(taking)).await?;
+            let micros = |value: i64| Duration::from_micros(u64::try_from(value).unwrap_or(0));
+            match answer[..] {
+                [1, left] => return Ok(Taken::Closed(micros(left))),
+                [_, wait] if wait > 0 => taken = Taken::In(micros(wait)),
+                _ => {}
+            }
+        }
+        Ok(taken)
+    }
+
+    /// The tenant is to be left alone by all for so long, and has no burst then.
+    pub async fn close(&self, tenant: &[u8; 32], pace: Pace, pause: Duration) -> Result<(), Away> {
+        for name in self.link.sealer.names(Kind::Pace, tenant) {
+            let values = vec![
+                pace.interval.as_micros().to_string(),
+                pace.burst.to_string(),
+                pause.as_micros().to_string(),
+            ];
+            let closing = self
+                .link
+                .client
+                .eval::<i64, _, _, _>(CLOSE, vec![name.as_str()], values);
+            self.link.run("close", Box::pin(closing)).await?;
+        }
+        Ok(())
+    }
+}
