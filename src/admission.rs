@@ -161,6 +161,8 @@ impl Admissions {
                 return Err(SessionError::Invalid("its session table maps no users").into());
             }
         };
+        let session = person.mark.session;
+        let limited_as = session.unwrap_or_else(|| grant::digest_of(&tenant, &user));
         // Read before the look at what ended: a logout in between is then seen at the next request.
         let logouts_seen = self.ended.changes().into();
         let whom = match user {
@@ -185,6 +187,7 @@ impl Admissions {
             scope_is_fixed,
             ambient: person.ambient,
             mark: person.mark,
+            limited_as,
             validity: person.validity,
             tenant,
             whom,

@@ -19,6 +19,7 @@ use crate::budget::Replicas;
 use crate::config::{self, Config, SessionKind};
 use crate::digest;
 use crate::expiring::Margins;
+use crate::limits::Limits;
 use crate::outbound::{self, Proxy};
 use crate::session::api_key::ApiKeys;
 use crate::session::client_certificate::ClientCertificates;
@@ -49,6 +50,8 @@ pub struct App {
     pub shared: Option<Arc<Shared>>,
     /// The `[server]` table.
     pub server: config::Server,
+    /// How often callers may ask.
+    pub limits: Limits,
     /// Requests that may still come in before they are shed.
     pub places: Arc<Semaphore>,
     /// The metrics of this process; `None` if another recorder is installed.
@@ -138,6 +141,8 @@ impl App {
             ended,
         };
         let admissions = Admissions::new(parts, cache.max_users, cache.idle);
+        let knows_clients = !config.server.trusted_proxies.is_empty();
+        let limits = Limits::new(config.limits, cache.max_users, knows_clients);
         let places = Arc::new(Semaphore::new(config.server.max_in_flight));
         let stopping = AtomicBool::new(false);
         Ok(Arc::new(Self {
@@ -146,6 +151,7 @@ impl App {
             audit,
             shared,
             server: config.server,
+            limits,
             places,
             metrics,
             origins_from_client,

@@ -23,6 +23,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use tracing_subscriber::filter::LevelFilter;
 
+use crate::limits::Rates;
 use crate::outbound::Proxy;
 use crate::qlik::credential::Credential;
 use crate::secret::Secret;
@@ -86,6 +87,8 @@ pub struct Config {
     pub cache: Cache,
     /// The second tier for several replicas.
     pub shared: Option<SharedSettings>,
+    /// How often callers may ask.
+    pub limits: Rates,
     /// The authenticators, in the order in which they are tried. Never empty.
     pub sessions: Vec<SessionTable>,
     /// The tenants by name. Never empty.
@@ -196,7 +199,7 @@ pub enum SessionKind {
     /// Identity headers of a proxy.
     TrustedHeader(TrustedHeaderRules),
     /// Back ends with a certificate. Never empty.
-    ClientCertificate(Vec<BackEnd>),
+    ClientCertificate(Vec<Arc<BackEnd>>),
 }
 
 /// A `[tenants.NAME]` table.

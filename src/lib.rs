@@ -23,6 +23,7 @@
 //! | [`qlik`] | what is sent to a tenant, and what its answers mean |
 //! | [`tenant`], [`mapping`], [`identity`] | tenants, scopes and origins; from claims to a user |
 //! | [`expiring`] | one value that expires, loaded once for everybody |
+//! | [`limits`] | how often callers may ask |
 //! | [`tls`], [`watch`] | the listener's certificate; files that change |
 //! | [`shared`] | what several replicas share, in Redis or Valkey |
 //! | [`outbound`] | HTTP clients: no redirects, verified TLS, capped bodies |
@@ -42,6 +43,7 @@ pub mod directory;
 pub mod expiring;
 pub mod http;
 pub mod identity;
+pub mod limits;
 pub mod mapping;
 pub mod ops;
 pub mod outbound;

@@ -21,6 +21,7 @@ pub mod portal_check;
 mod presented;
 mod proven;
 mod registered;
+mod table;
 mod told;
 pub mod trusted_header;
 
@@ -39,7 +40,6 @@ use introspection::Introspection;
 use jwt::Jwt;
 use looks::Looks;
 use portal_check::PortalCheck;
-use presented::{Doubled, Token, is_ours};
 use trusted_header::TrustedHeader;
 
 pub use presented::{Authorization, Presented};
@@ -220,6 +220,11 @@ impl Sessions {
         Err(seen.map_or(SessionError::Missing, SessionError::Invalid))
     }
 
+    /// Whether no table has to verify a signature or to ask somebody to judge this.
+    pub fn judges_at_once(&self, presented: &Presented<'_>) -> bool {
+        presented.is_ours() || !self.tables.iter().any(|table| table.costs(presented))
+    }
+
     /// Whether a remembered verification still holds.
     pub async fn still_holds(&self, table: usize, validity: &Validity, now: SystemTime) -> bool {
         if now >= validity.until {
@@ -235,71 +240,6 @@ impl Sessions {
             }
             (Bond::Keys(keys), Some(Authenticator::Jwt(jwt))) => jwt.verifies_with(keys).await,
             _ => false,
-        }
-    }
-}
-
-impl Table {
-    async fn authenticate(
-        &self,
-        index: usize,
-        presented: &Presented<'_>,
-        now: SystemTime,
-        logout: Option<SystemTime>,
-    ) -> Outcome {
-        let token = match self.token(presented) {
-            Ok(token) => token,
-            Err(outcome) => return outcome,
-        };
-        match (&self.authenticator, token) {
-            (Authenticator::ApiKey(keys), Some(token)) => keys.authenticate(token.text, now),
-            (Authenticator::Handle(handles), Some(token)) => {
-                handles.authenticate(index, token).await
-            }
-            // A bearer of ours decides alone.
-            _ if presented.is_ours() => Outcome::NotMine(""),
-            (Authenticator::Jwt(jwt), Some(token)) => jwt.authenticate(index, token, now).await,
-            (Authenticator::Introspection(introspection), Some(token)) => {
-                introspection.authenticate(index, token, logout).await
-            }
-            (Authenticator::PortalCheck(check), _) => {
-                check.authenticate(index, presented, logout).await
-            }
-            (Authenticator::TrustedHeader(trusted), _) => {
-                trusted.authenticate(index, presented, now)
-            }
-            (Authenticator::ClientCertificate(clients), _) => {
-                clients.authenticate(presented.certificate)
-            }
-            (_, None) => match presented.authorization {
-                Authorization::Other => Outcome::NotMine("its scheme is not Bearer"),
-                _ => Outcome::NotMine(""),
-            },
-        }
-    }
-
-    /// The token that this table judges, if it judges one and there is one.
-    fn token<'a>(&self, presented: &Presented<'a>) -> Result<Option<Token<'a>>, Outcome> {
-        let cookie = match &self.authenticator {
-            Authenticator::ApiKey(_) => None,
-            Authenticator::Jwt(jwt) => jwt.cookie(),
-            Authenticator::Handle(handles) => handles.cookie(),
-            Authenticator::Introspection(introspection) => introspection.cookie(),
-            _ => return Ok(None),
-        };
-        let token = presented.token(cookie).map_err(|Doubled| {
-            Outcome::Refused(SessionError::Invalid("the session cookie is there twice"))
-        })?;
-        let takes_ours = matches!(
-            self.authenticator,
-            Authenticator::ApiKey(_) | Authenticator::Handle(_)
-        );
-        match token {
-            // In a cookie, too: it would be sent to somebody else.
-            Some(token) if is_ours(token.text) && !takes_ours => {
-                Err(Outcome::NotMine("it is a key or a handle of the broker's"))
-            }
-            token => Ok(token),
         }
     }
 }

@@ -30,6 +30,7 @@ pub struct Admission {
     pub(super) scope_is_fixed: bool,
     pub(super) ambient: bool,
     pub(super) mark: Mark,
+    pub(super) limited_as: [u8; 32],
     pub(super) validity: Validity,
     pub(super) tenant: Arc<Tenant>,
     pub(super) whom: Whom,
@@ -89,6 +90,11 @@ impl Admission {
     /// Whether the browser or a proxy added the credential by itself.
     pub fn is_ambient(&self) -> bool {
         self.ambient
+    }
+
+    /// What limits count its calls under: the session, or its user where a proxy keeps the session.
+    pub fn limited_as(&self) -> [u8; 32] {
+        self.limited_as
     }
 
     /// Whether the session is bound to its scopes, so that a page may not ask for others.

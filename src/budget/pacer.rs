@@ -10,20 +10,9 @@ use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
 use tokio::time::{Duration, Instant};
 
+use crate::clock::TokioClock;
 use crate::shared::{Pace, Shared, Taken};
 use crate::tenant::Rate;
-
-/// governor on tokio's clock, which tests can stop.
-#[derive(Clone, Debug)]
-struct TokioClock(Instant);
-
-impl Clock for TokioClock {
-    type Instant = Duration;
-
-    fn now(&self) -> Duration {
-        self.0.elapsed()
-    }
-}
 
 type Limiter = RateLimiter<NotKeyed, InMemoryState, TokioClock, StateInformationMiddleware>;
 
@@ -62,7 +51,7 @@ pub(super) struct Pacer {
 
 impl Pacer {
     pub fn new(rate: Rate, replicas: Replicas) -> Self {
-        let clock = TokioClock(Instant::now());
+        let clock = TokioClock::start();
         let part = NonZeroU32::new(rate.burst.get() / replicas.count).unwrap_or(NonZeroU32::MIN);
         let interval = Duration::from_secs(60) * replicas.count.get() / rate.per_minute.get();
         let quota = Quota::with_period(interval)

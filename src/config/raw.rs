@@ -16,7 +16,7 @@ use serde::Deserialize;
 use crate::secret::{Secret as SecretText, SecretSource};
 
 pub use server::{
-    Audit, Cache, EncryptionKey, Format, Level, Log, Ops, Server, Shared, Tls, Upstream,
+    Audit, Cache, EncryptionKey, Format, Level, Limits, Log, Ops, Server, Shared, Tls, Upstream,
 };
 pub use session::{
     Algorithm, Allow, ApiKeyEntry, ApiKeySession, ClientCertificateSession, Field, HandleSession,
@@ -57,7 +57,8 @@ pub struct Root {
     #[schemars(default, extend("default" = {}))]
     cache: Cache,
     /// How often a caller may ask. 0 turns a limit off.
-    limits: Option<server::Limits>,
+    #[schemars(default, extend("default" = {}))]
+    limits: Limits,
     /// The second tier for several replicas: Redis or Valkey. Off when absent.
     shared: Option<server::Shared>,
     /// Who is calling: authenticators, tried in order. At least one.

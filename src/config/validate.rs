@@ -70,6 +70,7 @@ fn read(tables: &Tables<'_>, report: &mut Report) -> Option<Config> {
             .map(Some),
         None => Some(None),
     };
+    let limits = tables.one(report, "limits").map(|raw| server::limits(&raw));
     if let (Some(server), Some(ops)) = (&server, &ops) {
         server::listeners(report, server, ops);
     }
@@ -88,6 +89,7 @@ fn read(tables: &Tables<'_>, report: &mut Report) -> Option<Config> {
         proxy: proxy?,
         cache: cache?,
         shared: shared?,
+        limits: limits?,
         sessions: sessions?,
         tenants: tenants?,
         warnings: Vec::new(),

@@ -18,6 +18,7 @@ use super::problem::{Code, Problem};
 use crate::admission::{Admission, AdmissionError, Admitted, Place};
 use crate::app::App;
 use crate::broker::{Source, UserToken};
+use crate::limits::Exceeded;
 use crate::session::back_end::{BackEnd, Permission};
 use crate::session::{Presented, SessionError};
 use crate::telemetry::audit::Decision;
@@ -95,6 +96,12 @@ impl From<Problem> for NotAdmitted {
     }
 }
 
+impl From<Exceeded> for NotAdmitted {
+    fn from(exceeded: Exceeded) -> Self {
+        Self::Refused(exceeded.into())
+    }
+}
+
 impl From<NotAdmitted> for Problem {
     fn from(error: NotAdmitted) -> Self {
         match error {
@@ -114,7 +121,7 @@ pub(super) async fn admit(
     if matches!(exchange.origin, PageOrigin::Unlisted) {
         return Err(cors::refused().into());
     }
-    let admitted = prove(app, exchange, &presented(exchange, headers)?).await?;
+    let admitted = prove_caller(app, exchange, &presented(exchange, headers)?).await?;
     match &admitted {
         Admitted::BackEnd(back_end) => {
             facts.back_end = Some(Arc::clone(back_end));
@@ -159,18 +166,57 @@ pub(super) async fn back_end(
     Ok((back_end, head.headers, body))
 }
 
-/// Proves one credential within the request's deadline.
+/// Proves what a caller shows. Of an address that had too many credentials refused, only what was
+/// proven before, or can be judged without a signature and without asking anybody, is looked at.
+async fn prove_caller(
+    app: &App,
+    exchange: &Exchange,
+    presented: &Presented<'_>,
+) -> Result<Admitted, NotAdmitted> {
+    if let Some(known) = remembered(app, presented).await? {
+        return Ok(known);
+    }
+    if !app.admissions.sessions().judges_at_once(presented) {
+        app.limits.may_judge(exchange.client)?;
+    }
+    let judged = judge(app, exchange, presented).await;
+    // Not one that has ended: an honest page shows those, and so do all behind its address.
+    if let Err(AdmissionError::Session(SessionError::Invalid(_) | SessionError::UnknownHandle)) =
+        &judged
+    {
+        app.limits.refused(exchange.client)?;
+    }
+    Ok(judged?)
+}
+
+/// Proves a credential that somebody else showed to the caller.
 pub(super) async fn prove(
+    app: &App,
+    exchange: &Exchange,
+    presented: &Presented<'_>,
+) -> Result<Admitted, AdmissionError> {
+    match remembered(app, presented).await? {
+        Some(known) => Ok(known),
+        None => judge(app, exchange, presented).await,
+    }
+}
+
+async fn remembered(
+    app: &App,
+    presented: &Presented<'_>,
+) -> Result<Option<Admitted>, AdmissionError> {
+    let known = app.admissions.remembered(presented).await?;
+    Ok(known.map(Admitted::Person))
+}
+
+/// Judges one credential within the request's deadline.
+async fn judge(
     app: &App,
     exchange: &Exchange,
     presented: &Presented<'_>,
 ) -> Result<Admitted, AdmissionError> {
     if presented.is_key() {
         return app.admissions.admit(presented).await;
-    }
-    let remembered = app.admissions.remembered(presented).await;
-    if let Some(known) = remembered.map_err(AdmissionError::from)? {
-        return Ok(Admitted::Person(known));
     }
     let late = SessionError::Unavailable {
         why: "no answer within the deadline",

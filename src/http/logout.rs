@@ -121,6 +121,7 @@ async fn end_session(
             "A session has its tenant: leave out `tenant`.",
         ));
     }
+    back_end.take()?;
     let no_headers = HeaderMap::new();
     let presented = Presented::bearer(session, &no_headers);
     let admission = match prove(app, exchange, &presented).await {
@@ -160,6 +161,7 @@ async fn end_user(
 ) -> Result<(), Problem> {
     let tenant = named_tenant(app, back_end, asked.tenant.as_deref())?;
     let user = named_user(app, tenant, lookup, facts)?;
+    back_end.take()?;
     let ending = app.admissions.log_out_everywhere(tenant, &user);
     ending.instrument(exchange.span()).await;
     Ok(())

@@ -12,6 +12,7 @@ use serde_json::json;
 
 use crate::admission::{AdmissionError, PlaceError};
 use crate::broker::BrokerError;
+use crate::limits::{Exceeded, Limit};
 use crate::mapping::MappingError;
 use crate::qlik::QlikError;
 use crate::session::SessionError;
@@ -177,6 +178,28 @@ impl From<PlaceError> for Problem {
             PlaceError::Ended => SessionError::Expired.into(),
             PlaceError::Broker(error) => error.into(),
         }
+    }
+}
+
+impl From<Exceeded> for Problem {
+    fn from(exceeded: Exceeded) -> Self {
+        let (detail, why) = match exceeded.limit {
+            Limit::Session => (
+                "The session asks more often than it may. One token serves all embeds of a page.",
+                "session_per_minute is used up",
+            ),
+            Limit::Failures => (
+                "Too many credentials from this address were refused. Those that are known go on; others have to wait.",
+                "failures_per_minute is used up",
+            ),
+            Limit::Key => (
+                "The key asks more often than it may.",
+                "the key's requests_per_minute is used up",
+            ),
+        };
+        Self::new(Code::RateLimited, detail)
+            .because(why)
+            .retry_after(exceeded.retry_after)
     }
 }
 

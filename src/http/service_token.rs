@@ -48,6 +48,7 @@ async fn answer(
     let tenant = named_tenant(app, &back_end, asked.tenant.as_deref())?;
     // No user: the client itself.
     facts.named = Some((Arc::clone(tenant), String::new()));
+    back_end.take()?;
     let asking = app.broker.service_token(&tenant.id, exchange.deadline);
     let issued = asking.instrument(exchange.span()).await;
     let issued = issued.ok_or(Problem::new(

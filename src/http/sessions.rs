@@ -67,6 +67,7 @@ async fn answer(
             "ttl_seconds is 1 or more; leave it out for the configured ttl.",
         ));
     }
+    back_end.take()?;
     let grant = HandleGrant {
         tenant: tenant.id.clone(),
         user,

@@ -34,7 +34,8 @@ struct TokenRequest {
     rejected: Option<String>,
 }
 
-/// The order of the checks is part of the contract: size, origin, session, body, tenant and scope.
+/// The order of the checks is part of the contract: size, origin, session, body, tenant and scope,
+/// limits.
 pub(super) async fn session_token(
     State(app): State<Arc<App>>,
     Extension(exchange): Extension<Exchange>,
@@ -71,6 +72,7 @@ async fn answer(
     let seat = match &admitted {
         Admitted::Person(admission) => {
             let other_scopes = person_scopes(admission, &asked)?;
+            app.limits.session(admission.limited_as())?;
             place = place_of(app, exchange, admission, facts).await?;
             match other_scopes {
                 None => &place.seat,
@@ -82,6 +84,7 @@ async fn answer(
         }
         Admitted::BackEnd(back_end) => {
             own_seat = back_end_seat(app, back_end, &asked, facts)?;
+            back_end.take()?;
             &own_seat
         }
     };

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::limits::{Exceeded, Limit, Limiter};
 use crate::tenant::TenantId;
 
 /// What a back end may do.
@@ -18,7 +19,7 @@ pub enum Permission {
 }
 
 /// A back end that proved itself, by a key or a certificate.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct BackEnd {
     /// Names it in logs: the key's id, or the certificate's name.
     pub id: String,
@@ -30,4 +31,14 @@ pub struct BackEnd {
     pub allow: Vec<Permission>,
     /// Whether a browser would add its proof by itself, as it does with a certificate.
     pub ambient: bool,
+    /// How often it may call; as often as it likes if there is none.
+    pub limiter: Option<Limiter>,
+}
+
+impl BackEnd {
+    /// One more call.
+    pub fn take(&self) -> Result<(), Exceeded> {
+        let taken = self.limiter.as_ref().map_or(Ok(()), Limiter::take);
+        taken.map_err(|wait| Limit::Key.exceeded(wait))
+    }
 }

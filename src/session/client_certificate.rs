@@ -11,8 +11,8 @@ pub struct ClientCertificates(Vec<Arc<BackEnd>>);
 
 impl ClientCertificates {
     /// The entries of a table, each by the name in its certificate.
-    pub fn new(clients: impl IntoIterator<Item = BackEnd>) -> Self {
-        Self(clients.into_iter().map(Arc::new).collect())
+    pub fn new(clients: impl IntoIterator<Item = Arc<BackEnd>>) -> Self {
+        Self(clients.into_iter().collect())
     }
 
     /// `names` are those of a certificate whose chain was verified.

@@ -76,6 +76,11 @@ impl PortalCheck {
         self.checks.is_resting()
     }
 
+    /// Whether there is something to ask the portal about.
+    pub(super) fn would_ask(&self, presented: &Presented<'_>) -> bool {
+        matches!(self.forwarded(presented), Ok(Some(_)))
+    }
+
     pub(super) async fn authenticate(
         &self,
         table: usize,

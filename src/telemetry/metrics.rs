@@ -20,6 +20,7 @@ const SESSION_QUESTIONS: &str = "qtb_session_questions_total";
 const IDENTITY_HEADERS_REFUSED: &str = "qtb_identity_headers_refused_total";
 const SHARED_UP: &str = "qtb_shared_up";
 const SHARED_OPERATIONS: &str = "qtb_shared_operations_total";
+const LIMITED: &str = "qtb_limited_total";
 const CACHED_USERS: &str = "qtb_cached_users";
 const BUILD_INFO: &str = "qtb_build_info";
 
@@ -78,6 +79,10 @@ fn recorder() -> Option<PrometheusHandle> {
         SHARED_OPERATIONS,
         "Operations of the shared tier, by operation and outcome (ok or failed)"
     );
+    describe_counter!(
+        LIMITED,
+        "Requests refused because their caller asks too often, by limit"
+    );
     describe_gauge!(CACHED_USERS, "Users with a cached token");
     describe_gauge!(BUILD_INFO, "1, with the version as label");
     gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
@@ -124,6 +129,11 @@ pub fn upstream(tenant: &str, call: UpstreamCall, outcome: &'static str, took: D
 /// a `look_alike`, or without the proxy's `secret`.
 pub fn identity_header_refused(reason: &'static str) {
     counter!(IDENTITY_HEADERS_REFUSED, "reason" => reason).increment(1);
+}
+
+/// Counts a request beyond a limit: of a `session`, of an address's `failures`, of a `key`.
+pub fn limited(limit: &'static str) {
+    counter!(LIMITED, "limit" => limit).increment(1);
 }
 
 /// Counts a question to whoever keeps a table's sessions: answered `yes` or `no`, `failed` (an answer

@@ -30,6 +30,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "admission",
             "app",
             "broker",
+            "limits",
             "mapping",
             "qlik",
             "session",
@@ -48,6 +49,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "config",
             "directory",
             "expiring",
+            "limits",
             "outbound",
             "qlik",
             "session",
@@ -58,7 +60,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "config",
         &[
-            "mapping", "outbound", "qlik", "session", "shared", "tenant", "tls",
+            "limits", "mapping", "outbound", "qlik", "session", "shared", "tenant", "tls",
         ],
     ),
     (
@@ -90,7 +92,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "session",
         &[
-            "expiring", "identity", "mapping", "outbound", "shared", "tenant",
+            "expiring", "identity", "limits", "mapping", "outbound", "shared", "tenant",
         ],
     ),
     (
@@ -103,6 +105,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("mapping", &["identity"]),
     ("identity", &[]),
     ("expiring", &[]),
+    ("limits", &[]),
     ("outbound", &[]),
     ("tls", &[]),
     ("watch", &[]),
@@ -149,6 +152,7 @@ const FOREIGN: &[(&str, &[&str])] = &[
             "broker/cells",
             "admission",
             "directory",
+            "limits",
             "session/checks",
             "session/handle",
         ],
@@ -165,7 +169,7 @@ const FOREIGN: &[(&str, &[&str])] = &[
     ("metrics_exporter_prometheus", &["telemetry/metrics", "app"]),
     ("backon", &["qlik/management", "qlik/token"]),
     ("fred", &["shared"]),
-    ("governor", &["budget"]),
+    ("governor", &["budget", "clock", "limits/limiter"]),
     ("anyhow", &["cli"]),
     ("webpki_root_certs", &["outbound"]),
     ("zeroize", &["secret", "cli/keygen"]),

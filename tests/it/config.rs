@@ -118,6 +118,8 @@ fn the_minimal_configuration_has_the_defaults() {
     );
     assert!(matches!(config.proxy, Proxy::None));
     assert_eq!(config.cache.max_users, 200_000);
+    let limits = [config.limits.sessions, config.limits.failures];
+    assert_eq!(limits.map(|limit| limit.unwrap().get()), [600, 120]);
     assert_eq!(&*config.sessions[0].name, "jwt");
     assert_eq!(config.warnings, []);
     let (id, acme) = config.tenants.first_key_value().unwrap();
@@ -161,7 +163,11 @@ fn the_redacted_configuration_is_complete_and_shows_no_secret() {
         redacted.pointer("/tenants/acme/allow_admin_scopes"),
         Some(&Value::Bool(false))
     );
-    assert_eq!(redacted.get("limits"), None);
+    assert_eq!(
+        redacted.pointer("/limits/session_per_minute"),
+        Some(&Value::from(600))
+    );
+    assert_eq!(redacted.get("shared"), None);
     let config = load_all(&[&minimal()], &[("QTB__UPSTREAM__PROXY", "env")]).unwrap();
     assert_eq!(
         config
@@ -198,6 +204,34 @@ fn keys_of_back_ends_are_typed() {
         .duration_since(std::time::UNIX_EPOCH)
         .unwrap();
     assert_eq!(at.as_secs(), 1_798_761_600);
+}
+
+#[test]
+fn a_limit_of_0_is_none_and_keys_have_limits_of_their_own() {
+    let zero = "[limits]\nsession_per_minute = 0\nfailures_per_minute = 0\n";
+    let key = |id: &str, limit: &str| {
+        let sha256 = "0F".repeat(32);
+        format!("{{ id = '{id}', sha256 = '{sha256}'{limit} }}")
+    };
+    let keys = [key("a", ", requests_per_minute = 60"), key("b", "")].join(", ");
+    let text = format!("{zero}{ACME}[[session]]\ntype = 'api_key'\nkeys = [{keys}]\n");
+    let config = load_text(&text).unwrap();
+    assert_eq!(
+        (config.limits.sessions, config.limits.failures),
+        (None, None)
+    );
+    let SessionKind::ApiKey(keys) = &config.sessions[0].kind else {
+        panic!("it is an api_key table")
+    };
+    let taken = |key: usize| {
+        (0..100)
+            .filter(|_| keys[key].back_end.take().is_ok())
+            .count()
+    };
+    assert_eq!((taken(0), taken(1)), (12, 100));
+    let none = text.replace("requests_per_minute = 60", "requests_per_minute = 0");
+    let problems = load_text(&none).unwrap_err();
+    assert_eq!(paths(&problems), ["session[0].keys[0].requests_per_minute"]);
 }
 
 #[test]

@@ -181,6 +181,11 @@ fn paced(config: &str, rate: Rate) -> Arc<App> {
     App::build(config).unwrap()
 }
 
+/// A broker without sockets, for more requests at a time than there are ports.
+pub fn in_process(config: &str) -> axum::Router {
+    http::router(&build(config))
+}
+
 /// A running broker. Dropping it stops it.
 pub struct Broker {
     scheme: &'static str,

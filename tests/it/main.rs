@@ -27,6 +27,7 @@ mod harness;
 mod introspection;
 mod jwt;
 mod keeper;
+mod limits;
 mod logout;
 mod nginx;
 mod origins;

@@ -208,9 +208,10 @@ impl Default for Cache {
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
     /// Calls per browser session and minute; bursts up to a fifth of it.
-    #[schemars(range(min = 0, max = 1_000_000))]
+    #[schemars(range(min = 0, max = 10_000_000))]
     pub session_per_minute: u32,
-    /// Refused credentials per client address and minute; bursts up to a fifth of it.
+    /// Refused credentials per client address (IPv6: /64) and minute; bursts up to a fifth of it.
+    /// Off while the peer's address is private and `trusted_proxies` is empty.
     #[schemars(range(min = 0, max = 1_000_000))]
     pub failures_per_minute: u32,
 }

@@ -68,9 +68,8 @@ pub struct ApiKeyEntry {
     #[serde(default = "token_only")]
     #[schemars(length(min = 1))]
     pub allow: Vec<Allow>,
-    /// How often it may call. No limit when absent.
+    /// How often it may call; bursts up to a fifth of it. No limit when absent.
     #[schemars(range(min = 1, max = 10_000_000))]
-    #[expect(dead_code, reason = "refused in this version")]
     pub requests_per_minute: Option<u32>,
     /// When it ends: a date (its first moment, UTC) or a time with its offset (RFC 3339).
     pub expires: Option<String>,

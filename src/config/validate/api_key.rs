@@ -56,6 +56,7 @@ fn key(
         tenants: raw.tenants.as_deref(),
         allow: &raw.allow,
         ambient: false,
+        requests_per_minute: raw.requests_per_minute,
     };
     let back_end = back_end::one(report, path, &claimed, known);
     let expires = match &raw.expires {

@@ -1,9 +1,13 @@
 //! Back ends: what a key or a certificate may do, and in which tenants.
 
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
 use super::super::problem::Report;
 use super::super::{SessionKind, raw};
 use super::known::{Known, is_known, unknown};
 use super::tenant::all_of;
+use crate::limits::Limiter;
 use crate::session::back_end::{BackEnd, Permission};
 use crate::session::client_certificate::is_same_name;
 use crate::tenant::TenantId;
@@ -14,6 +18,7 @@ pub struct Claimed<'a> {
     pub tenants: Option<&'a [String]>,
     pub allow: &'a [raw::Allow],
     pub ambient: bool,
+    pub requests_per_minute: Option<u32>,
 }
 
 /// One back end, which must not be allowed what nobody could do for it.
@@ -52,6 +57,10 @@ pub fn one(
         tenants,
         allow,
         ambient: claimed.ambient,
+        limiter: claimed
+            .requests_per_minute
+            .and_then(NonZeroU32::new)
+            .map(Limiter::per_minute),
     })
 }
 
@@ -83,8 +92,9 @@ pub fn certified(
             tenants: client.tenants.as_deref(),
             allow: &client.allow,
             ambient: true,
+            requests_per_minute: None,
         };
-        one(report, &path, &claimed, known)
+        one(report, &path, &claimed, known).map(Arc::new)
     });
     clients
         .filter(|_| known.client_ca)

@@ -6,7 +6,7 @@ use std::time::Duration;
 use url::Url;
 
 use super::super::problem::Report;
-use super::super::{Audit, Cache, LevelFilter, Log, LogFormat, Ops, Proxy, Server, raw};
+use super::super::{Audit, Cache, LevelFilter, Log, LogFormat, Ops, Proxy, Rates, Server, raw};
 use super::Reported;
 use super::text::{self, DAY, HOUR, SECOND};
 use crate::secret::Secret;
@@ -165,4 +165,11 @@ pub fn cache(report: &mut Report, raw: &raw::Cache) -> Option<Cache> {
         renewal_pause: renewal_pause?,
         revoke_on_logout: raw.revoke_on_logout,
     })
+}
+
+pub fn limits(raw: &raw::Limits) -> Rates {
+    Rates {
+        sessions: NonZeroU32::new(raw.session_per_minute),
+        failures: NonZeroU32::new(raw.failures_per_minute),
+    }
 }

@@ -115,7 +115,7 @@ impl Code {
             Self::MediaType => Row(415, "media_type", "The body is not JSON",
                 "A body needs the header Content-Type: application/json. Forms and text are refused, because pages of other origins can send them without being asked."),
             Self::RateLimited => Row(429, "rate_limited", "Asked too often",
-                "This caller asks more often than it may. Wait for Retry-After; one token serves all embeds of a page."),
+                "The session or the key asks more often than it may; one token serves all embeds of a page. Or too many credentials from the caller's address were refused, and this one is not proven yet. Wait for Retry-After."),
             Self::RenewalTooSoon => Row(429, "renewal_too_soon", "The token was examined a moment ago",
                 "The rejected token is younger than the renewal pause, or the tenant was asked about it a moment ago and accepted it. Use the token you have; if the tenant keeps refusing it, ask again after Retry-After."),
             Self::TenantRefusedClient => Row(502, "tenant_refused_client", "The tenant refuses the broker's client",
