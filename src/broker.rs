@@ -103,7 +103,11 @@ impl Broker {
         audit: Arc<Audit>,
     ) -> Self {
         let tier = shared.map(|shared| Arc::new(Tier { shared }));
-        let seats = Seats::new(Cells::new(settings.max_users, settings.idle));
+        let seats = Seats::new(Cells::new(
+            settings.max_users,
+            settings.idle,
+            settings.renewal_pause,
+        ));
         let desk = |(tenant, clients): (TenantId, TenantClients)| {
             let budget = clients.budget;
             let desk = Desk {
@@ -203,9 +207,12 @@ impl Broker {
         if let Some(held) = cell.live().filter(|held| !seat.takes(held.value())) {
             return self.regroup(desk, seat, cell, &held, deadline).await;
         }
-        let turn = match cell.live() {
-            Some(_) => Turn::Later,
-            None => Turn::Caller(Arc::clone(&seat.source)),
+        // Who logs out and in all the time gets what others leave.
+        let can_wait = cell.live().is_some() || self.seats.cells.ended_recently(seat.key).is_some();
+        let turn = if can_wait {
+            Turn::Later
+        } else {
+            Turn::Caller(Arc::clone(&seat.source))
         };
         let getting = cell.get(|| desk.mint(seat, cell, turn, deadline));
         match timeout_at(deadline, getting).await {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
+use tokio::time::Instant;
 
 use super::error::MintError;
 use super::issued::UserToken;
@@ -73,10 +74,14 @@ type Map = Cache<UserKey, Arc<UserCell>>;
 pub(super) struct Cells {
     users: Map,
     arriving: Map,
+    /// Whose tokens were ended, and until when that is a moment ago.
+    ended: Cache<UserKey, Instant>,
+    ended_for: Duration,
 }
 
 impl Cells {
-    pub fn new(max_users: u64, idle: Duration) -> Self {
+    /// `ended_for`: how long that somebody's tokens were ended is remembered.
+    pub fn new(max_users: u64, idle: Duration, ended_for: Duration) -> Self {
         // LRU: the default policy may refuse a newcomer, who would then mint on every request.
         let map = |capacity| {
             Cache::builder()
@@ -86,6 +91,12 @@ impl Cells {
         Self {
             users: map(max_users).time_to_idle(idle).build(),
             arriving: map(ARRIVING).time_to_idle(idle).build(),
+            ended: Cache::builder()
+                .max_capacity(ARRIVING)
+                .eviction_policy(EvictionPolicy::lru())
+                .time_to_live(ended_for)
+                .build(),
+            ended_for,
         }
     }
 
@@ -127,6 +138,7 @@ impl Cells {
 
     /// Retires a user's cells and takes them out, with the tokens they held.
     pub fn end(&self, key: UserKey) -> Vec<Ended> {
+        self.ended.insert(key, Instant::now() + self.ended_for);
         // `promote` adds to the users before it leaves the arriving: looking in this order, a cell
         // on its way cannot be missed. Retiring comes before removing, see `promote`.
         let ended = [&self.arriving, &self.users]
@@ -138,6 +150,12 @@ impl Cells {
         self.arriving.invalidate(&key);
         self.users.invalidate(&key);
         ended
+    }
+
+    /// If [`Cells::end`] was called for this user a moment ago: how long that still counts.
+    pub fn ended_recently(&self, key: UserKey) -> Option<Duration> {
+        let left = self.ended.get(&key)?.checked_duration_since(Instant::now());
+        left.filter(|left| !left.is_zero())
     }
 
     /// Exact as of this moment: the map does its housekeeping first, which it otherwise puts off.

@@ -181,6 +181,11 @@ impl Desk {
         if let Some(issued) = Issued::live(cell) {
             return Ok(issued);
         }
+        // Whose tokens were ended a moment ago goes on waiting for what others leave.
+        if let Some(left) = self.cells.ended_recently(seat.key) {
+            let retry_after = left.min(RETURN_WITHIN);
+            return Err(BrokerError::Queued { retry_after });
+        }
         let kept = Instant::now() + KEPT_FOR;
         Err(
             match self.budget.keep(seat.key.digest(), &seat.source, kept) {

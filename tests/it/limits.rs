@@ -1,6 +1,7 @@
 //! How often callers may ask, and that nobody's limit is another one's.
 
-use std::time::Duration;
+use std::num::NonZeroU32;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::extract::ConnectInfo;
@@ -8,6 +9,7 @@ use axum::http::Request;
 use futures_util::future::join_all;
 use futures_util::stream::{StreamExt, iter};
 use qlik_token_broker::simulator::{Call, Simulator};
+use qlik_token_broker::tenant::Rate;
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 use tower::ServiceExt;
@@ -400,4 +402,52 @@ async fn junk_evicts_nobody_and_asks_nobody() {
         "and so is every session"
     );
     assert!(asked < JUNK / 4, "{asked}");
+}
+
+/// A proxy's session is the proxy's to end, so that its user can come back at once, again and again.
+#[tokio::test]
+async fn who_logs_out_and_in_all_the_time_gets_what_others_leave() {
+    const AT_ONCE: u32 = 20;
+    let mut world = world();
+    for user in 0..AT_ONCE {
+        world = world.with_user(format!("auth0|u{user}"), format!("u{user}@acme.test"));
+    }
+    let tenant = Simulator::start(world).await.unwrap();
+    let table = "[[session]]\ntype = 'trusted_header'\nheader = 'X-User'\nfrom = ['127.0.0.0/8']\n\
+                 user = [{ field = 'subject', value = 'auth0|{sub}' }]\n";
+    let config = "[server]\nrequest_timeout = '1s'\n".to_owned()
+        + table
+        + &key_table(&["acme"])
+        + &tenant_table("acme", &tenant.url());
+    let rate = Rate {
+        per_minute: NonZeroU32::new(1).unwrap(),
+        burst: NonZeroU32::new(AT_ONCE).unwrap(),
+    };
+    let broker = Broker::start_paced(&config, rate);
+    let call = |path: &str, user: &'static str| {
+        let ask = broker.post(path).header("x-user", user);
+        ask.header("x-broker-request", "1").send()
+    };
+    let mut rounds = 0;
+    loop {
+        let answer = call("/session-token", "ann").await.unwrap();
+        assert_eq!(call("/logout", "ann").await.unwrap().status(), 204);
+        if answer.status() != 200 {
+            let wait: u64 = header(&answer, "retry-after").parse().unwrap();
+            assert!((1..=30).contains(&wait), "{wait}");
+            break;
+        }
+        rounds += 1;
+        assert!(rounds < AT_ONCE, "it took all");
+    }
+    assert!(rounds >= 3, "as long as there is enough, nobody waits");
+    // Neither does coming back later help.
+    assert_eq!(call("/session-token", "ann").await.unwrap().status(), 503);
+    let spent = tenant.calls(Call::TokenImpersonation) + tenant.calls(Call::Revoke);
+    assert!(spent <= AT_ONCE as usize / 2, "{spent}");
+    let started = Instant::now();
+    for user in 0..AT_ONCE / 2 {
+        broker.token_of(&format!("u{user}")).await;
+    }
+    assert!(started.elapsed() < Duration::from_secs(1), "others wait");
 }
