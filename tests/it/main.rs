@@ -31,6 +31,7 @@ mod limits;
 mod logout;
 mod nginx;
 mod origins;
+mod overload;
 mod portal;
 mod portal_check;
 mod provisioning;
