@@ -24,6 +24,8 @@ use crate::tenant::{Grant, TenantId};
 
 /// How long a revocation waits for its turn: callers go first, and nobody waits for it.
 const REVOKE_PATIENCE: Duration = Duration::from_secs(600);
+/// Who waited longer than this for a turn looks again whether it is needed.
+const A_WHILE: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(super) struct Desk {
@@ -42,18 +44,6 @@ pub(super) struct Desk {
     /// The tokens of the other replicas.
     pub tier: Option<Arc<Tier>>,
     pub margins: Margins,
-}
-
-/// A token that the tenant gave, and the groups that the user was put into before.
-struct Made {
-    access: AccessToken,
-    groups: Option<[u8; 32]>,
-}
-
-impl Made {
-    fn token(self, epoch: Epoch) -> UserToken {
-        UserToken::minted(self.access, self.groups, epoch)
-    }
 }
 
 impl Desk {
@@ -103,37 +93,37 @@ impl Desk {
         turn: Turn,
         deadline: Instant,
     ) -> Result<UserToken, MintError> {
-        let Some(tier) = &self.tier else {
-            let minting = self.mint_now(grant, profile, wanted, turn, deadline);
-            return minting.await.map(|made| made.token(Epoch::Start));
-        };
-        let (epoch, _claim) = match Box::pin(tier.wait_or_claim(wanted)).await {
-            Next::Take(token) => return Ok(token),
-            Next::Mint(epoch, claim) => (epoch, claim),
-        };
-        let outages = tier.shared.outages();
-        let minting = self.mint_now(grant, profile, wanted, turn, deadline);
-        let token = minting.await?.token(epoch);
-        token.see(outages);
-        Box::pin(tier.store(wanted.key, &token)).await;
-        Ok(token)
-    }
-
-    async fn mint_now(
-        &self,
-        grant: &Grant,
-        profile: Option<Arc<Profile>>,
-        wanted: &Wanted,
-        turn: Turn,
-        deadline: Instant,
-    ) -> Result<Made, MintError> {
+        let (mut epoch, mut claim) = (Epoch::Start, None);
+        if let Some(tier) = &self.tier {
+            match Box::pin(tier.wait_or_claim(wanted)).await {
+                Next::Take(token) => return Ok(token),
+                Next::Mint(seen, claimed) => (epoch, claim) = (seen, claimed),
+            }
+        }
+        let asked = Instant::now();
+        let (turn, deadline) = self.take_turn(turn, wanted.key, deadline).await?;
+        // Nobody waits long for a claim: another replica may have been faster meanwhile.
+        if let Some(tier) = &self.tier
+            && asked.elapsed() > A_WHILE
+            && let Ok((seen, found)) = Box::pin(tier.look(wanted)).await
+        {
+            if let Some(token) = found {
+                return Ok(token);
+            }
+            epoch = seen;
+        }
+        let outages = self.tier.as_ref().map_or(0, |tier| tier.shared.outages());
         let held = wanted.instead_of.as_ref();
         let knows_groups = held.is_some_and(|held| held.groups == wanted.groups);
         let profile = profile.filter(|_| !knows_groups);
-        let (turn, deadline) = self.take_turn(turn, wanted.key, deadline).await?;
         let (access, prepared) = self.ask(grant, profile.as_ref(), turn, deadline).await?;
         let groups = wanted.groups.filter(|_| knows_groups || prepared);
-        Ok(Made { access, groups })
+        let token = UserToken::minted(access, groups, epoch);
+        token.see(outages);
+        if let Some(tier) = &self.tier {
+            tier.store(wanted.key, &token, claim);
+        }
+        Ok(token)
     }
 
     /// Waits until the tenant may be asked. Returns until when that may take: who waited long for its

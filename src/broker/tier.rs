@@ -186,8 +186,8 @@ impl Tier {
         is_good
     }
 
-    /// Puts a token there for the other replicas.
-    pub async fn store(&self, key: UserKey, token: &UserToken) {
+    /// Puts a token there for the other replicas, which are let go then. Nobody waits for it here.
+    pub fn store(&self, key: UserKey, token: &UserToken, claim: Option<Claim>) {
         if token.epoch() == Epoch::Unclear {
             return;
         }
@@ -204,7 +204,11 @@ impl Tier {
             return;
         };
         let put = Write::Put(Kind::Token, key.digest(), Zeroizing::new(value), life);
-        self.shared.write(vec![put]).await;
+        let shared = Arc::clone(&self.shared);
+        tokio::spawn(async move {
+            shared.write(vec![put]).await;
+            drop(claim);
+        });
     }
 
     /// The tenant does not accept this token any more: no replica shall hand it out.

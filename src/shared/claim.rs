@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use fred::interfaces::{KeysInterface, LuaInterface};
 use fred::types::SetOptions;
+use tokio::runtime::Handle;
 use tokio::time::sleep;
 use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
@@ -69,12 +70,16 @@ async fn renew(link: Arc<Link>, name: String, holder: String) {
 
 impl Drop for Claim {
     fn drop(&mut self) {
+        // At the end of the process it ends by itself.
+        let Ok(runtime) = Handle::try_current() else {
+            return;
+        };
         let link = Arc::clone(&self.link);
         let (name, holder) = (
             std::mem::take(&mut self.name),
             std::mem::take(&mut self.holder),
         );
-        tokio::spawn(async move {
+        runtime.spawn(async move {
             let (keys, values) = (vec![name.as_str()], vec![holder.as_str()]);
             let releasing = link.client.eval::<i64, _, _, _>(RELEASE, keys, values);
             let _ = link.run("claim", Box::pin(releasing)).await;

@@ -184,8 +184,9 @@ async fn look(link: &Link, last_heard: &mut watch::Receiver<u64>) -> Result<(), 
     Ok(())
 }
 
-/// What was to be written meanwhile comes first; then everybody looks again at what they knew.
+/// Everybody looks again at what they knew; what was to be written meanwhile is written.
 async fn come_back(link: &Link, down_since: Instant) {
+    link.outages.fetch_add(1, Ordering::AcqRel);
     link.is_up.store(true, Ordering::Release);
     let owed = link.outbox.take();
     let count = owed.len();
@@ -196,7 +197,6 @@ async fn come_back(link: &Link, down_since: Instant) {
             return;
         }
     }
-    link.outages.fetch_add(1, Ordering::AcqRel);
     metrics::shared_up(true);
     let seconds = down_since.elapsed().as_secs();
     tracing::info!(seconds, written = count, "the shared tier is in reach");

@@ -238,7 +238,7 @@ pub struct Shared {
     pub password: Option<Secret>,
     /// The authority of a private CA, a PEM file.
     pub ca_file: Option<String>,
-    /// The keys that seal what is stored: the first seals, all open.
+    /// The keys that seal what is stored: the first is used for what is new, all open.
     #[schemars(length(min = 1))]
     pub encryption_keys: Vec<EncryptionKey>,
 }

@@ -61,7 +61,7 @@ const FAULTY: &[(&str, &[&str])] = &[
     ),
     (
         "[shared]\nurl = 'redis-sentinel://localhost'\nencryption_keys = []\n{JWT}{ACME}",
-        &["shared.encryption_keys"],
+        &["shared.encryption_keys", "shared.url"],
     ),
     (
         "[cache]\nidle = '0s'\nrefresh_margin = '{C}'\nmin_life = '2h'\nrenewal_pause = '0s'\n\
