@@ -62,7 +62,11 @@ impl From<CellError<MintError>> for BrokerError {
             CellError::Failed { error, retry_after } => Self::Tenant {
                 retry_after: match &error.error {
                     // A turn that did not come is forgotten at once, but not over.
-                    QlikError::Throttled { retry_after: left } => retry_after.max(*left),
+                    QlikError::Throttled { retry_after: left }
+                        if error.tenant_pause == Some(Duration::ZERO) =>
+                    {
+                        *left
+                    }
                     _ => retry_after,
                 },
                 error: error.error,

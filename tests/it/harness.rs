@@ -432,3 +432,15 @@ pub async fn who_is(tenant: &Simulator, token: &str) -> String {
         .unwrap();
     me["subject"].as_str().unwrap().to_owned()
 }
+
+/// Lets the broker's clock run ahead, second by second, so that pauses of half a minute take no time.
+/// The wall clock stays. Only for tests on a runtime of one thread, which they have to themselves.
+pub async fn jump(seconds: u64) {
+    for _ in 0..seconds {
+        tokio::time::pause();
+        tokio::time::advance(Duration::from_secs(1)).await;
+        tokio::time::resume();
+        // Connections whose time was over meanwhile are closed, before anybody uses one.
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}

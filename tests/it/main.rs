@@ -22,6 +22,7 @@ mod cors;
 mod directory;
 mod explain;
 mod failures;
+mod fault_matrix;
 mod handles;
 mod harness;
 mod introspection;
