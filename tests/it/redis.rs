@@ -1,5 +1,5 @@
 //! Real Redis servers: one, behind sentinels, or as a cluster. Each is a process on a free port that
-//! keeps nothing on disk and is killed when dropped.
+//! keeps nothing on disk, is killed when dropped, and does not outlive a test that is killed itself.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
@@ -16,18 +16,24 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Whether tests that need Redis can run here. Where they cannot they say so, and in
 /// `scripts/test` they fail.
 pub fn available() -> bool {
-    let found = Command::new("redis-server")
-        .arg("--version")
-        .output()
-        .is_ok();
+    let ran = server().arg("--version").output();
+    let found = ran.is_ok_and(|output| output.status.success());
     assert!(
         found || std::env::var_os("QTB_NEEDS_SERVICES").is_none(),
-        "redis-server is missing: scripts/test installs it"
+        "redis-server or setpriv is missing: scripts/test installs them"
     );
     if !found {
         eprintln!("skipped: there is no redis-server");
     }
     found
+}
+
+/// A server that ends with the thread that starts it, which in a test is the one of the runtime: a
+/// test that is killed drops nothing. A server left behind would also keep what it inherited open.
+fn server() -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "redis-server"]);
+    command
 }
 
 /// What a server answers, as its protocol has it.
@@ -131,7 +137,7 @@ impl Redis {
 
     /// Whether it came up.
     async fn try_start(&mut self) -> bool {
-        let mut command = Command::new("redis-server");
+        let mut command = server();
         command.args(["--port", &self.port.to_string(), "--bind", "127.0.0.1"]);
         command.args(["--dir", self.folder.0.to_str().unwrap()]);
         command.args(["--save", "", "--appendonly", "no"]);
@@ -352,7 +358,7 @@ impl Sentinel {
                 sentinel.folder.0.display()
             );
             let config = sentinel.folder.write("sentinel.conf", &config);
-            let mut command = Command::new("redis-server");
+            let mut command = server();
             if sentinel.run(command.args([&config, "--sentinel"])).await {
                 sentinel.said("SENTINEL DEBUG info-period 200 publish-period 200 ping-period 100");
                 return sentinel;
