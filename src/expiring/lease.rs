@@ -99,3 +99,29 @@ impl<T> Lease<T> {
         now < self.expires_at && clock::now() < self.expires_wall
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn c48_a_value_lives_only_while_both_clocks_say_so() {
+        let hour = Duration::from_secs(3600);
+        let (now, wall) = (Instant::now(), clock::now());
+        let lease = |expires_at, expires_wall| Lease {
+            expires_at,
+            expires_wall,
+            ..Lease::fixed(Arc::new(()), hour)
+        };
+        let (later, later_wall) = (now + hour, wall + hour);
+        assert!(lease(later, later_wall).is_live(now));
+        assert!(
+            !lease(later, wall - hour).is_live(now),
+            "the wall clock ran ahead"
+        );
+        assert!(
+            !lease(now, later_wall + hour).is_live(now),
+            "it was set back"
+        );
+    }
+}

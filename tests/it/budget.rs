@@ -4,13 +4,15 @@ use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
+use futures_util::stream::{StreamExt, iter};
 use qlik_token_broker::simulator::{Call, Fault, RateLimit, Simulator, World};
 use qlik_token_broker::tenant::Rate;
 use serde_json::json;
 
 use super::directory::{BY_SUBJECT, mapped};
 use super::harness::{
-    Broker, header, key_table, managed_table, managed_world, refused, tenant_table, token, world,
+    Broker, header, jump, key_table, managed_table, managed_world, refused, tenant_table, token,
+    world,
 };
 use super::portal::{Key, Portal};
 use super::provisioning::PROFILE;
@@ -250,4 +252,101 @@ async fn a_logout_takes_its_mint_out_of_the_queue() {
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert_eq!(tenant.calls(Call::TokenImpersonation), 25);
     assert_eq!(tenant.calls(Call::Revoke), 0);
+}
+
+/// The life of a token, and when it may be refreshed first, in seconds.
+const LIFE: u64 = 6 * 3600;
+const WINDOW: u64 = 600;
+
+/// A broker that has just minted for so many users, and how long that took. Their tokens end together.
+async fn monday(users: usize, rate: Rate) -> (Simulator, Broker, Duration) {
+    let mut world = world();
+    for user in 0..users {
+        world = world.with_user(format!("auth0|u{user}"), format!("u{user}@acme.test"));
+    }
+    let tenant = Simulator::start(world).await.unwrap();
+    let config = key_table(&["acme"]) + &tenant_table("acme", &tenant.url());
+    let broker = Broker::start_paced(&config, rate);
+    let started = tokio::time::Instant::now();
+    let sources = ask_all(&broker, 0..users).await;
+    assert!(sources.iter().all(|source| source == "minted"));
+    let took = started.elapsed();
+    (tenant, broker, took)
+}
+
+/// Asks for these users, and says where their tokens came from.
+async fn ask_all(broker: &Broker, users: std::ops::Range<usize>) -> Vec<String> {
+    let asking = users.map(|user| async move { broker.token_of(&format!("u{user}")).await.source });
+    iter(asking).buffer_unordered(50).collect().await
+}
+
+/// The mints so far, when none has come for a while.
+async fn mints(tenant: &Simulator) -> usize {
+    let count = || tenant.calls(Call::TokenImpersonation);
+    let (mut seen, mut quiet) = (count(), 0);
+    while quiet < 5 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        quiet = if count() == seen { quiet + 1 } else { 0 };
+        seen = count();
+    }
+    seen
+}
+
+#[tokio::test]
+async fn c44_tokens_that_end_together_are_refreshed_over_half_of_the_window() {
+    const USERS: usize = 1000;
+    let (tenant, broker, took) = monday(USERS + 11, rate(30_000, 2000)).await;
+    jump(LIFE - WINDOW - took.as_secs() - 10).await;
+    let mut before = mints(&tenant).await;
+    let mut slices = Vec::new();
+    for slice in 0..12 {
+        let sources = ask_all(&broker, 0..USERS).await;
+        assert!(
+            sources.iter().all(|source| source == "local"),
+            "nobody waits"
+        );
+        let now = mints(&tenant).await;
+        slices.push(now - before);
+        before = now;
+        if slice < 11 {
+            jump(30).await;
+        }
+    }
+    assert_eq!(slices.iter().sum::<usize>(), USERS, "each once: {slices:?}");
+    assert_eq!(slices[0], 0, "none before the window");
+    // A hundred in half a minute, give or take what chance does. The first and the last are no whole ones.
+    let is_even = |slice: &usize| (60..=150).contains(slice);
+    assert!(slices[2..11].iter().all(is_even), "{slices:?}");
+    assert!(slices[1] <= 120 && slices[11] <= 80, "{slices:?}");
+}
+
+/// Every token is due at once, and nobody asked for any before.
+#[tokio::test]
+async fn c44_refreshes_leave_half_of_the_burst_to_people_who_wait() {
+    const STALE: usize = 400;
+    const COLD: usize = 200;
+    let (tenant, broker, took) = monday(STALE, rate(60, 500)).await;
+    for user in 0..COLD {
+        let (subject, email) = (format!("auth0|c{user}"), format!("c{user}@acme.test"));
+        tenant.with_world(|world| *world = std::mem::take(world).with_user(subject, email));
+    }
+    jump(LIFE - WINDOW / 4 - took.as_secs()).await;
+    let sources = ask_all(&broker, 0..STALE).await;
+    assert!(sources.iter().all(|source| source == "local"));
+    let refreshed = mints(&tenant).await - STALE;
+    assert!(
+        (250..=260).contains(&refreshed),
+        "{refreshed} of a burst of 500"
+    );
+
+    let started = Instant::now();
+    let names: Vec<_> = (0..COLD).map(|user| format!("c{user}")).collect();
+    let cold = join_all(names.iter().map(|user| broker.token_of(user))).await;
+    assert!(cold.iter().all(|token| token.source == "minted"));
+    assert!(
+        started.elapsed() < Duration::from_secs(5),
+        "none of them queued"
+    );
+    let more = mints(&tenant).await - STALE - refreshed;
+    assert!((COLD..=COLD + 10).contains(&more), "{more}");
 }

@@ -3,12 +3,16 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use qlik_token_broker::http::Code;
 use qlik_token_broker::simulator::{Call, Fault, Simulator, World};
+use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 
 use super::harness::{
-    Broker, key_table, refused, tenant, tenant_table, token, usual_budget, world,
+    Broker, PAGE, header, key_table, refused, tenant, tenant_table, token, usual_budget, world,
 };
+use super::keeper::Keeper;
+use super::portal::{Key, Portal};
 
 fn status(status: u16, code: Option<&str>) -> Fault {
     Fault::Status {
@@ -235,4 +239,74 @@ async fn the_simulated_world_itself_refuses_as_the_faults_do() {
     let tenant = Simulator::start(strict).await.unwrap();
     let broker = Broker::with(&tenant);
     refused(broker.ask_for("ann"), 502, "tenant_refused_client").await;
+}
+
+/// What a page reads of a refusal: its code, and when to come back.
+async fn told(request: RequestBuilder) -> (String, u64) {
+    let answer = request.header("origin", PAGE).send().await.unwrap();
+    assert!(matches!(answer.status().as_u16(), 429 | 503));
+    assert_eq!(header(&answer, "access-control-allow-origin"), PAGE);
+    let exposed = header(&answer, "access-control-expose-headers");
+    assert!(exposed.split(", ").any(|name| name == "Retry-After"));
+    let wait = header(&answer, "retry-after").parse().unwrap();
+    let body: Value = answer.json().await.unwrap();
+    (body["code"].as_str().unwrap().to_owned(), wait)
+}
+
+#[tokio::test]
+async fn c29_a_page_is_told_when_to_come_back_by_every_429_and_503() {
+    let (acme, portal) = (tenant().await, Portal::start(Key::p256()).await);
+    let table = tenant_table("acme", &acme.url());
+    let broker = Broker::start(&(portal.table() + &table));
+    let ask = |user: &str| broker.ask_as(&portal.session(user));
+    let mut seen = Vec::new();
+
+    let held = token(ask("ann")).await;
+    seen.push(told(ask("ann").json(&json!({"rejected": held.id}))).await);
+    acme.on_until_cleared(Call::Token, status(500, None));
+    seen.push(told(ask("bob")).await);
+    acme.clear_faults();
+    acme.on(Call::Token, Fault::Throttle { retry_after: 13 });
+    seen.push(told(ask("eve")).await);
+
+    let nobody = portal.table_with("jwks_url = 'http://127.0.0.1:9/jwks'");
+    let deaf = Broker::start(&(nobody + &table));
+    seen.push(told(deaf.ask_as(&portal.session("ann"))).await);
+
+    let keeper = Keeper::start().await;
+    keeper.slow(Duration::from_millis(500));
+    let slow = format!(
+        "[server]\nmax_in_flight = 1\n[[session]]\ntype = 'portal_check'\nurl = '{}/whoami'\ncookies = ['sid']\n\
+         user = [{{ field = 'subject', value = 'auth0|{{name}}' }}]\n",
+        keeper.url
+    );
+    let full = Broker::start(&(slow + &table));
+    let ask = || {
+        let request = full.post("/session-token").header("cookie", "sid=s1");
+        request.header("x-broker-request", "1")
+    };
+    let first = tokio::spawn(ask().send());
+    while keeper.questions() == 0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    seen.push(told(ask()).await);
+    drop(first.await);
+
+    let waits = seen.iter().map(|(code, wait)| (code.as_str(), *wait));
+    let waits: Vec<_> = waits.collect();
+    assert_eq!(
+        waits[1..3],
+        [("tenant_unavailable", 1), ("tenant_throttled", 13)]
+    );
+    assert!(waits.iter().all(|(_, wait)| *wait >= 1), "{waits:?}");
+    let must_wait = |code: &&Code| matches!(code.status().as_u16(), 429 | 503);
+    let unseen = Code::ALL.iter().filter(must_wait).map(|code| code.as_str());
+    let unseen: Vec<_> = unseen
+        .filter(|code| !waits.iter().any(|(seen, _)| seen == code))
+        .collect();
+    assert_eq!(
+        unseen,
+        ["rate_limited"],
+        "no limit of ours can be reached yet"
+    );
 }

@@ -16,6 +16,7 @@ mod chain;
 mod claims;
 mod cli;
 mod client_certificate;
+mod clock;
 mod concurrency;
 mod config;
 mod cors;

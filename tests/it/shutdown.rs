@@ -3,6 +3,7 @@
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use qlik_token_broker::simulator::{Call, Fault, Simulator};
 use reqwest::{Client, RequestBuilder};
 use serde_json::json;
@@ -37,6 +38,16 @@ impl Process {
             public,
             _config: config,
         }
+    }
+
+    /// The sockets that the process holds: its callers', those to the tenant, and those that listen.
+    fn connections(&self) -> usize {
+        let folder = format!("/proc/{}/fd", self.running.0.id());
+        let files = std::fs::read_dir(folder).unwrap();
+        let links = files.filter_map(|file| std::fs::read_link(file.unwrap().path()).ok());
+        links
+            .filter(|link| link.to_string_lossy().starts_with("socket:"))
+            .count()
     }
 
     fn post(&self, path: &str) -> RequestBuilder {
@@ -74,4 +85,45 @@ async fn a_second_signal_ends_the_process_at_once() {
     assert_eq!(process.running.ended().await, Some(1));
     assert!(second.elapsed() < Duration::from_secs(2));
     assert!(hanging.await.unwrap().is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn c46_a_thousand_requests_in_flight_are_all_answered_before_the_process_ends() {
+    let process = Process::start().await;
+    let fault = Fault::Slow { millis: 2500 };
+    process
+        .tenant
+        .on_until_cleared(Call::TokenImpersonation, fault);
+    let (client, before) = (Client::new(), process.connections());
+    let in_flight: Vec<_> = (0..1000)
+        .map(|number| {
+            let user = ["ann", "bob", "eve"][number % 3];
+            let request = client.post(format!("http://{}/session-token", process.public));
+            let request = request
+                .bearer_auth(KEY)
+                .json(&json!({"user_lookup": subject(user)}));
+            tokio::spawn(request.send())
+        })
+        .collect();
+    // One who is not let in yet is not in flight.
+    for _ in 0..100 {
+        if process.connections() >= before + 1003 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(in_flight.iter().all(|request| !request.is_finished()));
+    let told = Instant::now();
+    process.running.terminate();
+    let answers = join_all(in_flight).await;
+    let answered = answers.into_iter().map(|answer| answer.unwrap());
+    let resets = answered.filter(|answer| !answer.as_ref().is_ok_and(|ok| ok.status() == 200));
+    assert_eq!(resets.count(), 0);
+    assert_eq!(process.tenant.calls(Call::Any), 3);
+    assert_eq!(process.running.ended().await, Some(0));
+    assert!(
+        told.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        told.elapsed()
+    );
 }
