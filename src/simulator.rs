@@ -172,6 +172,15 @@ impl Simulator {
         issued.is_some_and(|issued| issued.lives(state.now()))
     }
 
+    /// The subject of the user that `token` was issued for, whether it still lives or not.
+    pub fn owner(&self, token: &str) -> Option<String> {
+        let state = self.shared.lock();
+        let issued = state.tokens.find(token)?;
+        let mut users = state.world.users.iter();
+        let user = users.find(|user| user.id == issued.user_id)?;
+        Some(user.subject.clone())
+    }
+
     /// Forgets counters, log, faults and rate windows; the world and its tokens stay.
     pub fn reset(&self) {
         self.shared.lock().reset();

@@ -8,7 +8,9 @@ use super::{Away, Kind, Shared};
 
 /// The generic cell rate algorithm, as governor has it, by the store's own clock. What stands there
 /// is not believed beyond what can be: a tenant may be kept waiting by it for minutes, no longer.
-/// `careful`: what was used meanwhile is not known, so that there is no burst.
+/// There is no burst where it is not known what was used before: if nothing stands there, which a
+/// store that lost its data has in common with a new one, or if somebody asked alone meanwhile
+/// (`careful`).
 const TAKE: &str = "
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
@@ -17,12 +19,12 @@ local held = redis.call('HMGET', KEYS[1], 'next', 'closed')
 local closed = math.min(tonumber(held[2]) or 0, now + 300000000)
 if closed > now then return {1, closed - now} end
 local most = now + burst * interval
-local next = math.max(math.min(tonumber(held[1]) or now, most), now)
+local next = math.max(math.min(tonumber(held[1]) or most, most), now)
 if careful then next = most end
 local wait = next + interval - now - (burst - spare) * interval
 if wait <= 0 then next = next + interval end
 redis.call('HSET', KEYS[1], 'next', string.format('%.0f', next))
-redis.call('PEXPIRE', KEYS[1], 600000)
+redis.call('PEXPIRE', KEYS[1], 2592000000)
 if wait > 0 then return {0, wait} end
 return {0, 0}
 ";
@@ -32,7 +34,7 @@ local now = time[1] * 1000000 + time[2]
 local interval, burst = tonumber(ARGV[1]), tonumber(ARGV[2])
 local closed = math.max(tonumber(redis.call('HGET', KEYS[1], 'closed')) or 0, now + tonumber(ARGV[3]))
 redis.call('HSET', KEYS[1], 'closed', string.format('%.0f', closed), 'next', string.format('%.0f', now + burst * interval))
-redis.call('PEXPIRE', KEYS[1], 600000)
+redis.call('PEXPIRE', KEYS[1], 2592000000)
 return 1
 ";
 

@@ -216,9 +216,13 @@ impl Drop for Running {
 
 impl Running {
     pub fn terminate(&self) {
+        self.signal("-TERM");
+    }
+
+    pub fn signal(&self, signal: &str) {
         assert!(
             Command::new("kill")
-                .args(["-TERM", &self.0.id().to_string()])
+                .args([signal, &self.0.id().to_string()])
                 .status()
                 .unwrap()
                 .success()

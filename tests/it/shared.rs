@@ -664,11 +664,11 @@ async fn the_budget_is_one_for_all_replicas() {
     assert!(asking(0..50).await.iter().all(|status| *status == 200));
     let took = started.elapsed();
     assert!(
-        took > Duration::from_millis(2800),
-        "20 at once, 30 in 3 s: {took:?}"
+        took > Duration::from_millis(4700),
+        "a store that is new may be one that forgot, so that there is no burst: {took:?}"
     );
     assert!(
-        took < Duration::from_secs(6),
+        took < Duration::from_secs(8),
         "and both get their part: {took:?}"
     );
     site.redis.kill();
