@@ -6,6 +6,7 @@
 mod cells;
 mod desk;
 mod error;
+mod health;
 mod issued;
 mod logout;
 mod pause;
@@ -294,20 +295,6 @@ impl Broker {
             desk.issuing.issued(issued.source, issued.token.remaining());
         }
         Some(issued)
-    }
-
-    /// Users with a cached token.
-    pub fn cached_users(&self) -> u64 {
-        self.seats.cells.len()
-    }
-
-    /// The tenants that cannot mint at the moment, and why.
-    pub fn troubles(&self) -> Vec<(TenantId, &'static str)> {
-        let desks = self.desks.iter();
-        let troubles = desks.filter_map(|(id, desk)| Some((id.clone(), desk.trouble()?)));
-        let mut troubles: Vec<_> = troubles.collect();
-        troubles.sort();
-        troubles
     }
 }
 

@@ -118,6 +118,11 @@ impl Budget {
         Some(self.wait_of(turns?))
     }
 
+    /// How many wait for a turn, and how many turns there are at once.
+    pub fn level(&self) -> (usize, u32) {
+        (self.queue().callers(), self.pacer.available())
+    }
+
     /// Nobody may have this user's token any more: whoever waits for its turn is told at once.
     pub fn leave(&self, user: User) {
         self.queue().leave(user);
@@ -164,7 +169,7 @@ impl Budget {
                 return;
             };
             match self.pacer.take(somebody_waits).await {
-                Taken::Now => self.serve_one(),
+                Taken::Now(_) => self.serve_one(),
                 Taken::Closed(pause) => self.close(pause),
                 // A caller who comes meanwhile does not wait for what nobody waits for.
                 Taken::In(wait) => drop(timeout(wait, self.came.notified()).await),
@@ -255,7 +260,8 @@ mod tests {
             turns.push(started.elapsed());
         }
         assert_eq!(turns[99], Duration::ZERO, "the burst");
-        let five_minutes = Duration::from_secs(300);
+        // Calls take a while to arrive, some longer than others.
+        let five_minutes = Duration::from_secs(303);
         for (index, start) in turns.iter().enumerate() {
             let within = turns[index..]
                 .iter()
@@ -263,7 +269,7 @@ mod tests {
             assert!(within.count() <= 500);
         }
         assert!(
-            turns[699] <= Duration::from_secs(600 * 60 / 80 + 1),
+            turns[699] <= Duration::from_secs(600 * 61 / 80),
             "{:?}",
             turns[699]
         );
@@ -335,7 +341,7 @@ mod tests {
         let wait = budget
             .keep(key("five"), &source, Instant::now() + FAR)
             .unwrap();
-        assert_eq!(wait, Duration::from_secs(5));
+        assert_eq!(wait, Duration::from_millis(5050));
         let [one, _two, three, four, five] = turns;
         assert_eq!(one.await.unwrap(), Ok(()));
         // Nobody wanted these two any more, so that the fifth comes earlier.

@@ -68,6 +68,7 @@ async fn readyz(State(app): State<Arc<App>>) -> Response {
 
 async fn metrics_text(State(app): State<Arc<App>>) -> Response {
     metrics::cached_users().set(app.broker.cached_users() as f64);
+    app.broker.measure();
     match &app.metrics {
         Some(metrics) => answer(StatusCode::OK, PROMETHEUS_TEXT, metrics.render()),
         None => answer(

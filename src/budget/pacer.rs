@@ -41,7 +41,7 @@ pub(super) struct Pacer {
     clock: TokioClock,
     /// This replica's part.
     limiter: Limiter,
-    /// What was left of its burst, and when.
+    /// What was left of the burst, and when.
     left: Mutex<(u32, Instant)>,
     is_alone: AtomicBool,
     /// The outages of the shared tier when a turn was taken there last; the count itself is never so
@@ -49,12 +49,18 @@ pub(super) struct Pacer {
     outages: AtomicU64,
 }
 
+/// The time in which a turn comes up. A hundredth longer than configured: calls take a while to
+/// arrive, some longer than others, and what left in one window of the tenant's must not come in
+/// another that is full.
+fn interval(rate: Rate) -> Duration {
+    Duration::from_millis(60_600) / rate.per_minute.get()
+}
+
 impl Pacer {
     pub fn new(rate: Rate, replicas: Replicas) -> Self {
         let clock = TokioClock::start();
         let part = NonZeroU32::new(rate.burst.get() / replicas.count).unwrap_or(NonZeroU32::MIN);
-        let interval = Duration::from_secs(60) * replicas.count.get() / rate.per_minute.get();
-        let quota = Quota::with_period(interval)
+        let quota = Quota::with_period(interval(rate) * replicas.count.get())
             .unwrap_or_else(|| Quota::per_minute(rate.per_minute))
             .allow_burst(part);
         let limiter = RateLimiter::direct_with_clock(quota, clock.clone());
@@ -71,12 +77,12 @@ impl Pacer {
 
     /// The time in which a turn comes up here when every replica wants one.
     pub fn interval(&self) -> Duration {
-        Duration::from_secs(60) * self.replicas.count.get() / self.rate.per_minute.get()
+        interval(self.rate) * self.replicas.count.get()
     }
 
     fn pace(&self) -> Pace {
         Pace {
-            interval: Duration::from_secs(60) / self.rate.per_minute.get(),
+            interval: interval(self.rate),
             burst: self.rate.burst.get(),
         }
     }
@@ -100,6 +106,9 @@ impl Pacer {
         if let Ok(taken) = taking.await {
             self.outages.store(outages, Ordering::Release);
             self.is_alone.store(false, Ordering::Release);
+            if let Taken::Now(left) = taken {
+                *self.left_at() = (left, Instant::now());
+            }
             return taken;
         }
         if !self.is_alone.swap(true, Ordering::AcqRel) {
@@ -115,8 +124,9 @@ impl Pacer {
         }
         match self.limiter.check() {
             Ok(state) => {
-                *self.left_at() = (state.remaining_burst_capacity(), now);
-                Taken::Now
+                let left = state.remaining_burst_capacity();
+                *self.left_at() = (left, now);
+                Taken::Now(left)
             }
             Err(not_yet) => Taken::In(not_yet.wait_time_from(self.clock.now())),
         }
@@ -136,6 +146,11 @@ impl Pacer {
             now.saturating_duration_since(at).as_millis() / self.interval().as_millis().max(1);
         left.saturating_add(u32::try_from(refilled).unwrap_or(u32::MAX))
             .min(self.limiter_burst())
+    }
+
+    /// Turns that could be taken at once.
+    pub fn available(&self) -> u32 {
+        self.left(Instant::now())
     }
 
     /// From now on one turn after the other.

@@ -25,8 +25,8 @@ local wait = next + interval - now - (burst - spare) * interval
 if wait <= 0 then next = next + interval end
 redis.call('HSET', KEYS[1], 'next', string.format('%.0f', next))
 redis.call('PEXPIRE', KEYS[1], 2592000000)
-if wait > 0 then return {0, wait} end
-return {0, 0}
+local left = math.max(0, math.floor((most - next) / interval))
+return {0, math.max(wait, 0), left}
 ";
 const CLOSE: &str = "
 local time = redis.call('TIME')
@@ -50,8 +50,8 @@ pub struct Pace {
 /// What the store says to who wants a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Taken {
-    /// Go ahead.
-    Now,
+    /// Go ahead. So many more could go at once.
+    Now(u32),
     /// Ask again after this time.
     In(Duration),
     /// Some replica was told to leave the tenant alone for so long.
@@ -67,7 +67,7 @@ impl Shared {
         spare: u32,
         careful: bool,
     ) -> Result<Taken, Away> {
-        let mut taken = Taken::Now;
+        let mut taken = Taken::Now(u32::MAX);
         // Under every key, so that replicas who have one in common count together.
         for name in self.link.sealer.names(Kind::Pace, tenant) {
             let values = vec![
@@ -84,7 +84,12 @@ impl Shared {
             let micros = |value: i64| Duration::from_micros(u64::try_from(value).unwrap_or(0));
             match answer[..] {
                 [1, left] => return Ok(Taken::Closed(micros(left))),
-                [_, wait] if wait > 0 => taken = Taken::In(micros(wait)),
+                [_, wait, _] if wait > 0 => taken = Taken::In(micros(wait)),
+                [_, _, left] => {
+                    if let Taken::Now(other) = taken {
+                        taken = Taken::Now(other.min(u32::try_from(left).unwrap_or(0)));
+                    }
+                }
                 _ => {}
             }
         }

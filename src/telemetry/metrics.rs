@@ -20,6 +20,8 @@ const SESSION_QUESTIONS: &str = "qtb_session_questions_total";
 const IDENTITY_HEADERS_REFUSED: &str = "qtb_identity_headers_refused_total";
 const SHARED_UP: &str = "qtb_shared_up";
 const SHARED_OPERATIONS: &str = "qtb_shared_operations_total";
+const BUDGET_AVAILABLE: &str = "qtb_budget_available";
+const WAITING: &str = "qtb_waiting";
 const LIMITED: &str = "qtb_limited_total";
 const CACHED_USERS: &str = "qtb_cached_users";
 const BUILD_INFO: &str = "qtb_build_info";
@@ -73,6 +75,14 @@ fn recorder() -> Option<PrometheusHandle> {
     describe_counter!(
         SESSION_QUESTIONS,
         "Questions to issuers and portals about sessions, by session table and outcome"
+    );
+    describe_gauge!(
+        BUDGET_AVAILABLE,
+        "Calls that a tenant could be sent at once, by tenant"
+    );
+    describe_gauge!(
+        WAITING,
+        "Callers who wait for a turn at a tenant, by tenant"
     );
     describe_gauge!(SHARED_UP, "Whether the shared tier is in reach");
     describe_counter!(
@@ -140,6 +150,12 @@ pub fn limited(limit: &'static str) {
 /// that made no sense) or `unanswered`.
 pub fn session_question(table: &str, outcome: &'static str) {
     counter!(SESSION_QUESTIONS, "session" => table.to_owned(), "outcome" => outcome).increment(1);
+}
+
+/// How a tenant's budget stands.
+pub fn budget(tenant: &str, waiting: usize, available: u32) {
+    gauge!(BUDGET_AVAILABLE, "tenant" => tenant.to_owned()).set(f64::from(available));
+    gauge!(WAITING, "tenant" => tenant.to_owned()).set(waiting as f64);
 }
 
 /// The shared tier came into reach, or went out of it.

@@ -120,12 +120,19 @@ async fn a_cold_crowd_is_served_in_order_and_provokes_no_429() {
 #[tokio::test]
 async fn one_key_cannot_take_the_whole_budget() {
     let (_tenant, portal, broker) = setup().await;
+    let metrics = async |name: &str| {
+        let text = broker.ops("/metrics").await.text().await.unwrap();
+        let line = format!("{name}{{tenant=\"acme\"}} ");
+        let found = text.lines().find_map(|text| text.strip_prefix(&line));
+        found.unwrap().parse::<f64>().unwrap()
+    };
     let asking = (0..50).map(|user| {
         let body = json!({"user_lookup": super::harness::subject(&format!("u{user}"))});
         broker.ask(&body).send()
     });
     let person = async {
         tokio::time::sleep(Duration::from_millis(300)).await;
+        assert!(metrics("qtb_waiting").await > 10.0 && metrics("qtb_budget_available").await < 2.0);
         insist(&broker, &portal.session("ann")).await
     };
     let (_, (wait, tries)) = tokio::join!(join_all(asking), person);

@@ -5,6 +5,7 @@
 //! `QTB_CHAOS_SECONDS` is how long, 12 if it is not set.
 
 use std::collections::HashSet;
+use std::fmt::Write;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -176,12 +177,14 @@ impl Site {
                     self.portal.url
                 ));
         for (index, tenant) in self.tenants.iter().enumerate() {
-            config += &format!(
+            write!(
+                config,
                 "[tenants.t{index}]\nurl = '{}'\nclient_id = 'broker'\nclient_secret = 'tenant-client-secret'\n\
                  scopes = 'user_default'\nallowed_origins = ['https://v{version}.test']\n\
                  budget = {{ per_minute = {PER_MINUTE}, burst = {BURST} }}\n",
                 tenant.url()
-            );
+            )
+            .unwrap();
         }
         self.folder.write("broker.toml", &config)
     }
@@ -218,7 +221,7 @@ struct Held {
 struct Person {
     site: Arc<Site>,
     tenant: usize,
-    person: usize,
+    number: usize,
     sessions: usize,
     held: Vec<Held>,
     /// Tokens of before the last logout; when that was, and whether all could hear of it.
@@ -227,11 +230,11 @@ struct Person {
 
 impl Person {
     fn name(&self) -> String {
-        format!("auth0|t{}p{}", self.tenant, self.person)
+        format!("auth0|t{}p{}", self.tenant, self.number)
     }
 
     fn session(&self) -> String {
-        self.site.session(self.tenant, self.person, self.sessions)
+        self.site.session(self.tenant, self.number, self.sessions)
     }
 
     async fn live(mut self) {
@@ -479,6 +482,7 @@ fn most_calls(tenant: &Simulator, window: Duration) -> usize {
     (0..times.len()).map(within).max().unwrap_or_default()
 }
 
+#[ignore = "needs the machine for itself: scripts/test runs it"]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn chaos() {
     if !available() {
@@ -489,10 +493,10 @@ async fn chaos() {
     let site = Site::new().await;
     let people = (0..TENANTS).flat_map(|tenant| (0..PEOPLE).map(move |person| (tenant, person)));
     let people: Vec<_> = people
-        .map(|(tenant, person)| Person {
+        .map(|(tenant, number)| Person {
             site: Arc::clone(&site),
             tenant,
-            person,
+            number,
             sessions: 0,
             held: Vec::new(),
             ended: (HashSet::new(), Instant::now(), false),
