@@ -18,7 +18,7 @@ use super::named::{Lookup, named_tenant, named_user, offered_scopes};
 use super::problem::{Code, Problem};
 use crate::admission::{Admission, Admitted, Place, PlaceError};
 use crate::app::App;
-use crate::broker::{BrokerError, Seat};
+use crate::broker::{BrokerError, Issued, Seat};
 use crate::session::SessionError;
 use crate::session::back_end::{BackEnd, Permission};
 use crate::tenant::ScopeSet;
@@ -95,10 +95,8 @@ async fn answer(
     let issued = if let Some(issued) = issued {
         issued
     } else {
-        exchange.give_up_place();
         // In a box: what only a miss needs shall not make the future of a hit large.
-        let getting = app.broker.token(seat, rejected, exchange.deadline);
-        Box::pin(getting.instrument(exchange.span())).await?
+        Box::pin(wait_for_token(app, exchange, &admitted, seat, rejected)).await?
     };
     if let Admitted::Person(admission) = &admitted
         && app.admissions.ended_meanwhile(admission).await
@@ -107,6 +105,30 @@ async fn answer(
     }
     facts.issued = Some((Arc::clone(&issued.token), issued.source));
     Ok(render(&issued, &seat.grant().tenant, &head.headers))
+}
+
+/// A logout ends the mint that all sessions of its user wait for: those that go on try once more.
+async fn wait_for_token(
+    app: &App,
+    exchange: &Exchange,
+    admitted: &Admitted,
+    seat: &Seat,
+    rejected: Option<&str>,
+) -> Result<Issued, BrokerError> {
+    exchange.give_up_place();
+    let getting = || {
+        let getting = app.broker.token(seat, rejected, exchange.deadline);
+        getting.instrument(exchange.span())
+    };
+    let issued = getting().await;
+    match (&issued, admitted) {
+        (Err(BrokerError::SessionEnded), Admitted::Person(admission))
+            if !app.admissions.ended_meanwhile(admission).await =>
+        {
+            getting().await
+        }
+        _ => issued,
+    }
 }
 
 /// Whom the session is of may have to be asked of the tenant: the last thing before the token.

@@ -17,7 +17,7 @@ use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
 
 use super::cli::{Running, free_address, program, wait_for};
-use super::harness::{Folder, header, world};
+use super::harness::{Folder, world};
 use super::portal::{Key, Portal};
 use super::redis::{Redis, available};
 use super::shared::shared_table;
@@ -274,17 +274,19 @@ impl Person {
             return self.got(&body, (index, life), asked);
         }
         count(&site.seen.refusals);
+        let body: Value = answer.json().await.unwrap_or_default();
+        let code = body["code"].as_str().unwrap_or("nothing");
         let has_live = self.held.iter().any(|held| held.from == (index, life));
         if has_live && is_same {
-            let code = header(&answer, "content-type");
+            let (_, at, all_heard) = &self.ended;
+            let since = at.elapsed();
             site.violated(format!(
-                "{} has a live token and got {status} {code}",
+                "{} has a live token and got {code}; logged out {since:.1?} ago, heard: {all_heard}",
                 self.name()
             ));
         }
         if !matches!(status.as_u16(), 503 | 502) {
-            let body = answer.text().await.unwrap_or_default();
-            site.violated(format!("{} got {status}: {body}", self.name()));
+            site.violated(format!("{} got {status} {code}", self.name()));
         }
     }
 

@@ -223,6 +223,24 @@ async fn a_mint_in_flight_is_revoked_when_it_lands_and_its_waiters_are_told() {
     assert!(tenant.is_live(&fresh.text) && fresh.source == "minted");
 }
 
+#[tokio::test]
+async fn another_session_that_waits_for_the_same_mint_gets_a_token() {
+    let (tenant, portal, broker) = setup().await;
+    let ends = portal.session("ann");
+    let goes_on = portal.session_with("ann", &json!({"jti": "other"}));
+    tenant.on(Call::TokenImpersonation, Fault::Slow { millis: 400 });
+    let waiters = [&ends, &goes_on].map(|session| tokio::spawn(broker.ask_as(session).send()));
+    tokio::time::sleep(Duration::from_millis(150)).await;
+    assert_eq!(broker.log_out(&ends, None).await, 204);
+    let [ended, going_on] = waiters;
+    assert_eq!(ended.await.unwrap().unwrap().status(), 401);
+    let answer = going_on.await.unwrap().unwrap();
+    assert_eq!(answer.status(), 200);
+    let body: Value = answer.json().await.unwrap();
+    assert!(tenant.is_live(body["access_token"].as_str().unwrap()));
+    assert_eq!(tenant.calls(Call::TokenImpersonation), 2);
+}
+
 /// A logout among requests of the same session: whatever the interleaving, no token that is handed
 /// out lives on.
 #[tokio::test(flavor = "multi_thread")]
