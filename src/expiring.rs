@@ -187,13 +187,10 @@ where
             Look::Retired => return Err(CellError::Retired),
             Look::Wanting => {}
         }
-        if self.loads.load(Ordering::Acquire) != loads
-            && let Some(outcome) = self.passing(&flight)
-        {
-            return outcome;
-        }
-        let outcome = match flight.paused() {
-            Some(error) => Err(error),
+        let one_ended = self.loads.load(Ordering::Acquire) != loads;
+        let brought = one_ended.then(|| self.brought(&flight)).flatten();
+        let outcome = match brought.or_else(|| flight.paused().map(Err)) {
+            Some(outcome) => outcome,
             None => self.spawn_load(flight, load()).await,
         };
         match outcome {
@@ -225,8 +222,9 @@ where
         if self.is_retired() {
             return Err(NotRenewed::Cell(CellError::Retired));
         }
-        if let (true, Some(lease)) = (self.renewals.load(Ordering::Acquire) != seen, &lease) {
-            return Ok(Arc::clone(&lease.value));
+        let one_ended = self.renewals.load(Ordering::Acquire) != seen;
+        if let Some(outcome) = one_ended.then(|| self.brought(&flight)).flatten() {
+            return outcome.map_err(NotRenewed::Cell);
         }
         if let Some(error) = flight.paused() {
             return Err(NotRenewed::Cell(error));
@@ -252,13 +250,14 @@ where
 
     /// What a load brought that ended while this caller waited, however short-lived: nobody who
     /// waited loads again.
-    fn passing(&self, flight: &Flight<E>) -> Option<Result<Got<T>, CellError<E>>> {
+    fn brought(&self, flight: &Flight<E>) -> Option<Result<Arc<T>, CellError<E>>> {
         if let Some(error) = flight.last_failure() {
-            return Some(self.spare().ok_or(error));
+            return Some(Err(error));
         }
-        let held = self.held();
-        let lease = held.lease.as_ref().filter(|lease| lease.is_momentary())?;
-        Some(Ok(Got::awaited(Arc::clone(&lease.value))))
+        let (now, held) = (Instant::now(), self.held());
+        let lease = held.lease.as_ref();
+        let lease = lease.filter(|lease| lease.is_momentary() || lease.is_live(now))?;
+        Some(Ok(Arc::clone(&lease.value)))
     }
 
     fn refresh<F, Fut>(self: &Arc<Self>, load: F)
@@ -459,6 +458,28 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_value_with_little_life_left_is_for_all_who_waited() {
+        let (cell, calls) = (Cell::default(), Arc::new(AtomicUsize::new(0)));
+        let ask = || {
+            let calls = Arc::clone(&calls);
+            cell.get(move || async move {
+                sleep(Duration::from_millis(100)).await;
+                let number = calls.fetch_add(1, Ordering::SeqCst) + 1;
+                let left = MARGINS.min_life / 2;
+                Ok(Lease::resumed(Arc::new(number), left, LIFE, MARGINS, 0.0))
+            })
+        };
+        let all = futures_util::future::join_all((0..50).map(|_| ask())).await;
+        assert!(all.into_iter().all(|got| *got.unwrap().value == 1));
+        assert_eq!(
+            *ask().await.unwrap().value,
+            2,
+            "who comes later gets a better one"
+        );
+        assert_eq!(calls.load(Ordering::SeqCst), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_failure_without_a_pause_is_for_those_who_wait_and_for_nobody_after_them() {
         let (cell, calls) = (Cell::default(), Arc::new(AtomicUsize::new(0)));
         let ask = || {
@@ -555,6 +576,17 @@ mod tests {
         let callers = (0..50).map(|_| cell.renew(minute, || upstream.load()));
         let values = futures_util::future::join_all(callers).await;
         assert!(values.iter().all(|value| value.as_deref() == Ok(&2)));
+        assert_eq!(upstream.calls(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_failure_of_a_renewal_is_shared_as_well() {
+        let (cell, upstream) = (Cell::default(), Arc::new(Upstream::default()));
+        value(&cell, &upstream).await.unwrap();
+        upstream.go_down(true);
+        let callers = (0..50).map(|_| cell.renew(Duration::ZERO, || upstream.load()));
+        let renewed = futures_util::future::join_all(callers).await;
+        assert!(renewed.iter().all(Result::is_err), "{renewed:?}");
         assert_eq!(upstream.calls(), 2);
     }
 

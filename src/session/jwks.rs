@@ -126,3 +126,36 @@ fn out_of_reach(error: &CellError<KeysError>) -> SessionError {
         retry_after,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::expiring::Lease;
+    use crate::outbound::{self, Proxy};
+    use futures_util::future::join_all;
+    use tokio::time::advance;
+
+    const KEY_SET: &[u8] = br#"{"keys": [{"kty": "EC", "crv": "P-256", "kid": "k1",
+        "x": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
+        "y": "x0_NuFm5fQ3NdHf2sdwHvAsCdlfNz9JKBkDYOW0SHH0"}]}"#;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_issuer_out_of_reach_is_no_verdict_for_anybody_who_waited() {
+        let nobody_listens = Place::KeySet("http://127.0.0.1:1/jwks".into());
+        let from = Arc::new(Issuer {
+            http: outbound::client(&Proxy::None, None).unwrap(),
+            place: nobody_listens,
+            refresh: 10 * LOOK_AGAIN,
+        });
+        let (known, cell) = (Arc::new(KeySet::parse(KEY_SET).unwrap()), Arc::default());
+        let lease = Lease::fixed(Arc::clone(&known), 100 * LOOK_AGAIN);
+        let keys = Keys::Fetched {
+            cell: Arc::clone(&cell),
+            from,
+        };
+        cell.get(|| async { Ok(lease) }).await.unwrap();
+        advance(LOOK_AGAIN).await;
+        let looks = join_all((0..10).map(|_| keys.look_again(&known))).await;
+        assert!(looks.iter().all(Result::is_err), "{looks:?}");
+    }
+}
