@@ -317,6 +317,9 @@ where
 }
 
 #[cfg(test)]
+mod model;
+
+#[cfg(test)]
 mod tests {
     use super::flight::{FIRST_PAUSE, LONGEST_PAUSE};
     use super::*;
