@@ -71,7 +71,7 @@ impl Reply {
                     .map(|_| Self::read(from))
                     .collect::<Result<_, _>>()?,
             ),
-            _ => panic!("not the protocol of Redis: {line}"),
+            _ => return Err(std::io::ErrorKind::InvalidData.into()),
         })
     }
 
@@ -150,11 +150,14 @@ impl Redis {
     async fn run(&mut self, command: &mut Command) -> bool {
         let command = command.stdout(Stdio::null()).stderr(Stdio::null());
         let child = self.child.insert(command.spawn().unwrap());
+        // Whoever else has the port may answer as well.
+        let own = format!("process_id:{}\r\n", child.id());
         while child.try_wait().unwrap().is_none() {
-            if ask(self.port, self.password.as_deref(), &[b"PING"])
-                .is_ok_and(|reply| reply == Reply::Bytes(b"PONG".into()))
-            {
-                return true;
+            match ask(self.port, self.password.as_deref(), &[b"INFO", b"server"]) {
+                Ok(Reply::Bytes(said)) if String::from_utf8_lossy(&said).contains(&own) => {
+                    return true;
+                }
+                _ => {}
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
