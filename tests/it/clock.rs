@@ -18,7 +18,7 @@ async fn tenant_off_by(skew: i64) -> (Simulator, Broker) {
     world.token_life = HALF_AN_HOUR;
     world.clock_skew_seconds = skew;
     let tenant = Simulator::start(world).await.unwrap();
-    let broker = Broker::with(&tenant);
+    let broker = Broker::with(&tenant).forgetting_connections();
     (tenant, broker)
 }
 
@@ -78,6 +78,7 @@ async fn an_ended_session_gets_no_token_although_one_is_cached() {
         sha256(KEY)
     );
     let broker = Broker::start(&(tables + &tenant_table("acme", &tenant.url())));
+    let broker = broker.forgetting_connections();
     let register = async || {
         let request = broker.post("/sessions").bearer_auth(KEY);
         let answer = request.json(&json!({"user_lookup": subject("ann")}));

@@ -15,35 +15,27 @@ use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 
 use super::harness::{
-    Broker, header, jump, key_table, refused, subject, tenant, tenant_table, token, world,
+    Broker, header, jump, key_table, refused, subject, tenant, tenant_table, token,
 };
+use super::redis::{Redis, available};
+use super::shared::{ENCRYPTION_KEY, shared_table, until};
 
-/// How much of the machine the rows may take at a time: most of them wait most of the time.
-const ROWS_AT_A_TIME: usize = 40;
+/// Most of the time of a row it waits.
+const ROWS_AT_A_TIME: usize = 8;
+/// The life of a token, and how long before its end it is in its refresh window for certain.
+const LIFE: u64 = 6 * 3600;
+const WINDOW: u64 = 180;
 const DOCS: &str = "docs/reliability.md";
 
-/// What stands between a user and the tenant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// Where tokens are kept: the same is promised with each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Tier {
     /// The memory of this replica.
     Local,
-}
-
-impl Tier {
-    const ALL: [Self; 1] = [Self::Local];
-
-    /// What it adds to the configuration.
-    fn config(self) -> &'static str {
-        match self {
-            Self::Local => "",
-        }
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Local => "local",
-        }
-    }
+    /// A store that is shared with others as well.
+    Shared,
+    /// The same, while the store is away.
+    Away,
 }
 
 /// What the broker holds for the user when the tenant fails.
@@ -62,15 +54,13 @@ enum State {
 impl State {
     const ALL: [Self; 4] = [Self::Cold, Self::Warm, Self::Stale, Self::Expired];
 
-    /// The life of the token that is held, and how long to wait until it is in this state. The
-    /// window of a token of 4 s begins after 2 to 3 s, and ends after 3.6 s.
-    fn times(self) -> (Duration, Duration) {
-        let (life, wait) = match self {
-            Self::Cold | Self::Warm => (21_600_000, 0),
-            Self::Stale => (4000, 3010),
-            Self::Expired => (1000, 1050),
-        };
-        (Duration::from_millis(life), Duration::from_millis(wait))
+    /// How old the token is that is held, in seconds.
+    fn age(self) -> u64 {
+        match self {
+            Self::Cold | Self::Warm => 0,
+            Self::Stale => LIFE - WINDOW,
+            Self::Expired => LIFE + 1,
+        }
     }
 }
 
@@ -78,7 +68,7 @@ impl State {
 type Expected = (&'static str, usize);
 
 /// What is expected, by hand from the failure classes of the contract.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 struct Class {
     /// By state. Calls in the background count.
     answers: [Expected; 4],
@@ -366,6 +356,16 @@ fn table() -> Vec<(&'static str, Fault, Class)> {
     ]
 }
 
+/// The rows for a tier. With a store, one of each class: what is wrong with an answer is found before
+/// anything is stored.
+fn rows(tier: Tier) -> Vec<(&'static str, Fault, Class)> {
+    let mut rows = table();
+    if tier != Tier::Local {
+        rows.dedup_by(|later, earlier| later.2 == earlier.2);
+    }
+    rows
+}
+
 /// A budget that comes back in a moment after a 429, which takes away what is left of it.
 const QUICK: Rate = Rate {
     per_minute: NonZeroU32::new(6000).unwrap(),
@@ -406,27 +406,43 @@ struct Seen {
 struct Row {
     tenant: Simulator,
     broker: Broker,
+    store: Option<Redis>,
+}
+
+/// A broker with this tier, and its store if that is there.
+async fn start(tier: Tier, config: &str) -> (Broker, Option<Redis>) {
+    if tier == Tier::Local {
+        return (Broker::start_paced(config, QUICK), None);
+    }
+    let store = Redis::start().await;
+    let table = shared_table(&store.url(), &[("k1", ENCRYPTION_KEY)]);
+    let broker = Broker::start_shared_paced(&(table + config), QUICK).await;
+    if tier == Tier::Shared {
+        return (broker, Some(store));
+    }
+    drop(store);
+    until(&broker, false).await;
+    (broker, None)
 }
 
 impl Row {
     /// A user `ann` in this state.
     async fn set_up(tier: Tier, state: State, fault: &Fault) -> (Self, String) {
-        let (life, wait) = state.times();
-        let mut world = world();
-        world.token_life = life;
-        let tenant = Simulator::start(world).await.unwrap();
+        let tenant = tenant().await;
         let patience = if *fault == Fault::Hang { 1 } else { 10 };
         let server = format!("[server]\nrequest_timeout = '{patience}s'\n");
         let tables = key_table(&["acme"]) + &tenant_table("acme", &tenant.url());
-        let broker = Broker::start_paced(&(server + tier.config() + &tables), QUICK);
-        let row = Self { tenant, broker };
+        let (broker, store) = start(tier, &(server + &tables)).await;
+        let row = Self {
+            tenant,
+            broker: broker.forgetting_connections(),
+            store,
+        };
         let held = match state {
             State::Cold => String::new(),
             _ => row.broker.token_of("ann").await.id,
         };
-        tokio::time::sleep(wait).await;
-        row.tenant
-            .with_world(|world| world.token_life = State::Cold.times().0);
+        row.pass(state.age(), state == State::Expired).await;
         (row, held)
     }
 
@@ -457,6 +473,20 @@ impl Row {
         assert_eq!(self.tenant.calls(Call::Any), calls, "{what}");
     }
 
+    /// Lets time pass for the broker, and the store forget what would have ended by then.
+    async fn pass(&self, seconds: u64, is_over: bool) {
+        // What is under way to the store ends first: its deadline is on the clock that runs.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        if let Some(store) = &self.store {
+            store.keys();
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        jump(seconds).await;
+        if let Some(store) = self.store.as_ref().filter(|_| is_over) {
+            store.flush();
+        }
+    }
+
     async fn run(tier: Tier, state: State, fault: &Fault, class: Class) -> Seen {
         let (row, held) = Self::set_up(tier, state, fault).await;
         let what = format!("{fault:?} {state:?}");
@@ -483,15 +513,15 @@ impl Row {
         // A token that lived on through the failure has ended by then.
         let pause = match state {
             _ if class.pause == 0 => 0,
-            State::Stale => class.pause.max(4),
+            State::Stale => class.pause.max(WINDOW + 1),
             _ => class.pause,
         };
-        jump(pause / 2).await;
+        row.pass(pause / 2, false).await;
         if is_refused && pause > 1 {
             let left = class.retry_after.saturating_sub(pause / 2);
             row.is_remembered(&first, left, &what).await;
         }
-        jump(pause - pause / 2).await;
+        row.pass(pause - pause / 2, pause > 0).await;
         let afterwards = row.ask_for("ann").await;
         assert_eq!(row.tenant.calls(Call::Other), 0, "no redirect is followed");
         Seen {
@@ -504,11 +534,9 @@ impl Row {
 
 /// Runs them all, each on a runtime of its own, so that each has a clock to itself.
 fn run_all(tier: Tier) -> BTreeMap<(usize, State), Seen> {
-    let table = table();
+    let table = rows(tier);
     let rows = 0..table.len();
-    // Those that take long go first.
-    let states = [State::Stale, State::Expired, State::Cold, State::Warm];
-    let jobs = states
+    let jobs = State::ALL
         .into_iter()
         .flat_map(|state| rows.clone().map(move |row| (row, state)));
     let jobs = Mutex::new(jobs);
@@ -541,13 +569,13 @@ fn in_words((answer, calls): &(String, usize)) -> String {
 }
 
 /// What differs from the table, and the table as Markdown.
-fn compare(seen: &BTreeMap<(usize, State), Seen>) -> (Vec<String>, String) {
+fn compare(tier: Tier, seen: &BTreeMap<(usize, State), Seen>) -> (Vec<String>, String) {
     let mut faults = Vec::new();
     let mut lines = vec![
         "| The tenant … | no token yet | fresh token | refresh window | ended token | `Retry-After` | another user | the first request after |".to_owned(),
         "|---|---|---|---|---|---|---|---|".to_owned(),
     ];
-    for (row, (words, _, class)) in table().into_iter().enumerate() {
+    for (row, (words, _, class)) in rows(tier).into_iter().enumerate() {
         for state in State::ALL {
             let one = &seen[&(row, state)];
             let (others, afterwards) = match state {
@@ -586,15 +614,14 @@ fn compare(seen: &BTreeMap<(usize, State), Seen>) -> (Vec<String>, String) {
     (faults, lines.join("\n"))
 }
 
-/// The text between this tier's markers in the docs: held against `table`, or replaced by it.
-fn document(tier: Tier, table: &str) {
+/// The text between the markers in the docs: held against `table`, or replaced by it.
+fn document(table: &str) {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(DOCS);
     let text = std::fs::read_to_string(&path).unwrap();
-    let [begin, end] = ["begin", "end"].map(|mark| format!("<!-- {mark}: {} -->\n", tier.name()));
-    let (head, rest) = text.split_once(&begin).unwrap();
-    let (written, tail) = rest.split_once(&end).unwrap();
+    let (head, rest) = text.split_once("<!-- begin -->\n").unwrap();
+    let (written, tail) = rest.split_once("<!-- end -->\n").unwrap();
     if std::env::var_os("QTB_WRITE_DOCS").is_some() {
-        let text = format!("{head}{begin}\n{table}\n\n{end}{tail}");
+        let text = format!("{head}<!-- begin -->\n\n{table}\n\n<!-- end -->\n{tail}");
         return std::fs::write(&path, text).unwrap();
     }
     assert_eq!(
@@ -604,12 +631,29 @@ fn document(tier: Tier, table: &str) {
     );
 }
 
+/// Runs all rows, and returns the table.
+fn holds(tier: Tier) -> String {
+    let (faults, table) = compare(tier, &run_all(tier));
+    assert!(faults.is_empty(), "{tier:?}:\n{}", faults.join("\n"));
+    table
+}
+
 #[test]
 fn every_fault_in_every_state_has_its_answer_its_calls_and_its_end() {
-    for tier in Tier::ALL {
-        let (faults, table) = compare(&run_all(tier));
-        assert!(faults.is_empty(), "{tier:?}:\n{}", faults.join("\n"));
-        document(tier, &table);
+    document(&holds(Tier::Local));
+}
+
+#[test]
+fn the_same_holds_with_a_shared_tier() {
+    if available() {
+        holds(Tier::Shared);
+    }
+}
+
+#[test]
+fn the_same_holds_with_a_shared_tier_that_is_away() {
+    if available() {
+        holds(Tier::Away);
     }
 }
 
@@ -637,7 +681,7 @@ fn every_fault_that_can_hit_a_mint_is_in_the_table() {
     assert_eq!(missing, ["TwoUsers"], "which is a fault of lists");
 }
 
-/// Two tenants, and a broker that keeps nobody waiting for longer than a second.
+/// Two tenants, and a broker that keeps nobody waiting for longer than three seconds.
 async fn two_tenants() -> (Simulator, Simulator, Broker) {
     let (acme, globex) = (tenant().await, tenant().await);
     for tenant in [&acme, &globex] {
@@ -648,11 +692,11 @@ async fn two_tenants() -> (Simulator, Simulator, Broker) {
             }
         });
     }
-    let config = "[server]\nrequest_timeout = '1s'\n".to_owned()
+    let config = "[server]\nrequest_timeout = '3s'\n".to_owned()
         + &key_table(&["acme", "globex"])
         + &tenant_table("acme", &acme.url())
         + &tenant_table("globex", &globex.url());
-    let broker = Broker::start_paced(&config, QUICK);
+    let broker = Broker::start_paced(&config, QUICK).forgetting_connections();
     (acme, globex, broker)
 }
 
@@ -667,7 +711,7 @@ async fn c43_a_throttled_tenant_is_not_called_until_it_says_and_no_other_notices
     let started = tokio::time::Instant::now();
     let wait = refused(ask_in(&broker, "acme", "ann"), 503, "tenant_throttled").await;
     assert_eq!(wait, Some(13));
-    for second in 0..11 {
+    for second in 0..8 {
         let user = format!("u{second}");
         let wait = refused(ask_in(&broker, "acme", &user), 503, "tenant_throttled").await;
         let wait = wait.unwrap();
@@ -678,10 +722,10 @@ async fn c43_a_throttled_tenant_is_not_called_until_it_says_and_no_other_notices
         token(ask_in(&broker, "globex", &user)).await;
         jump(1).await;
     }
-    assert_eq!((acme.calls(Call::Any), globex.calls(Call::Any)), (1, 11));
-    jump(1).await;
+    assert_eq!((acme.calls(Call::Any), globex.calls(Call::Any)), (1, 8));
+    jump(3).await;
     // What is left of the pause is less than the deadline: these wait for its end.
-    let crowd = join_all((11..31).map(|user| {
+    let crowd = join_all((8..28).map(|user| {
         let user = format!("u{user}");
         token(ask_in(&broker, "acme", &user))
     }));

@@ -319,6 +319,13 @@ impl Broker {
             .unwrap()
     }
 
+    /// The same broker for callers who keep no connection: it closes those whose time is over.
+    pub fn forgetting_connections(mut self) -> Self {
+        let client = Client::builder().no_proxy().pool_max_idle_per_host(0);
+        self.http = client.build().unwrap();
+        self
+    }
+
     /// Asks as the back end for a user's token.
     pub fn ask_for(&self, user: &str) -> RequestBuilder {
         self.ask(&json!({"user_lookup": subject(user)}))
@@ -434,7 +441,8 @@ pub async fn who_is(tenant: &Simulator, token: &str) -> String {
 }
 
 /// Lets the broker's clock run ahead in small steps, so that pauses of half a minute take no time. The
-/// wall clock stays. Only for tests on a runtime of one thread, with no call to the tenant under way.
+/// wall clock stays. Only for tests on a runtime of one thread, with no call to the tenant under way,
+/// and for [`Broker::forgetting_connections`].
 pub async fn jump(seconds: u64) {
     let mut left = seconds;
     while left > 0 {
