@@ -9,6 +9,7 @@
 mod pacer;
 mod queue;
 
+use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, oneshot};
@@ -77,6 +78,11 @@ impl Budget {
             queue: Mutex::default(),
             came: Notify::new(),
         })
+    }
+
+    /// Another rate from now on, or another number of replicas: see [`Pacer::change`].
+    pub fn set_rate(&self, rate: Rate, replicas: NonZeroU32) {
+        self.pacer.change(rate, replicas);
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
@@ -201,8 +207,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
-    use std::num::NonZeroU32;
-
+    use super::pacer::WINDOW;
     use super::*;
     use tokio::task::JoinHandle;
     use tokio::time::advance;
@@ -273,6 +278,45 @@ mod tests {
             "{:?}",
             turns[699]
         );
+    }
+
+    /// The most that any five minutes see while the rate is changed again and again.
+    #[tokio::test(start_paused = true)]
+    async fn c43_no_change_of_the_rate_exceeds_the_tenant_s_window() {
+        let rates = [(10, 450), (99, 5), (80, 100), (10, 450)].map(|(per_minute, burst)| Rate {
+            per_minute: NonZeroU32::new(per_minute).unwrap(),
+            burst: NonZeroU32::new(burst).unwrap(),
+        });
+        let budget = Budget::new(rates[0], Replicas::ONE);
+        let (started, mut turns) = (Instant::now(), Vec::new());
+        let mut changes = [(5, 1), (401, 0), (700, 2), (2500, 3), (3500, 1)].into_iter();
+        let mut change = changes.next();
+        while started.elapsed() < Duration::from_secs(5400) {
+            if let Some((at, index)) = change
+                && started.elapsed() >= Duration::from_secs(at)
+            {
+                budget.set_rate(rates[index], NonZeroU32::MIN);
+                budget.set_rate(rates[index], NonZeroU32::MIN);
+                change = changes.next();
+            }
+            let soon = Instant::now() + Duration::from_secs(10);
+            if turn(&budget, caller("a"), None, soon).await.is_ok() {
+                turns.push(started.elapsed());
+            }
+            // A quiet time, after which there is a burst.
+            if turns.len() == 900 {
+                tokio::time::sleep(Duration::from_secs(1500)).await;
+            }
+        }
+        assert_eq!(change, None, "all were made");
+        for (index, start) in turns.iter().enumerate() {
+            let within = turns[index..].iter();
+            let count = within.take_while(|turn| **turn < *start + WINDOW).count();
+            assert!(count <= 500, "{count} from {start:?} on");
+        }
+        let end = Duration::from_secs(5400);
+        let last = turns.iter().filter(|turn| **turn + WINDOW > end).count();
+        assert!(last > 480, "the new rate came into force: {last}");
     }
 
     #[tokio::test(start_paused = true)]

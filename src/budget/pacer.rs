@@ -16,6 +16,9 @@ use crate::tenant::Rate;
 
 type Limiter = RateLimiter<NotKeyed, InMemoryState, TokioClock, StateInformationMiddleware>;
 
+/// The tenant counts the calls of so long a time.
+pub(super) const WINDOW: Duration = Duration::from_secs(300);
+
 /// The replicas that ask the same tenant.
 #[derive(Clone, Debug)]
 pub struct Replicas {
@@ -33,20 +36,42 @@ impl Replicas {
     };
 }
 
-/// See the module.
-#[derive(Debug)]
-pub(super) struct Pacer {
+/// What may be asked of a tenant, and among how many it is divided while they are apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Share {
     rate: Rate,
-    replicas: Replicas,
-    clock: TokioClock,
-    /// This replica's part.
-    limiter: Limiter,
-    /// What was left of the burst, and when.
-    left: Mutex<(u32, Instant)>,
-    is_alone: AtomicBool,
-    /// The outages of the shared tier when a turn was taken there last; the count itself is never so
-    /// large.
-    outages: AtomicU64,
+    replicas: NonZeroU32,
+}
+
+impl Share {
+    /// The time in which a turn comes up here when every replica wants one.
+    fn interval(self) -> Duration {
+        interval(self.rate) * self.replicas.get()
+    }
+
+    fn burst(self) -> NonZeroU32 {
+        let part = self.rate.burst.get() / self.replicas;
+        NonZeroU32::new(part).unwrap_or(NonZeroU32::MIN)
+    }
+
+    /// What both allow.
+    fn lower(self, other: Self) -> Self {
+        Self {
+            rate: Rate {
+                per_minute: self.rate.per_minute.min(other.rate.per_minute),
+                burst: self.rate.burst.min(other.rate.burst),
+            },
+            replicas: self.replicas.max(other.replicas),
+        }
+    }
+
+    /// Of all replicas together.
+    fn pace(self) -> Pace {
+        Pace {
+            interval: interval(self.rate),
+            burst: self.rate.burst.get(),
+        }
+    }
 }
 
 /// The time in which a turn comes up. A hundredth longer than configured: calls take a while to
@@ -56,58 +81,138 @@ fn interval(rate: Rate) -> Duration {
     Duration::from_millis(60_600) / rate.per_minute.get()
 }
 
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Pacer {
+    current: Mutex<Current>,
+    shared: Option<(Arc<Shared>, [u8; 32])>,
+    clock: TokioClock,
+    is_alone: AtomicBool,
+    /// The outages of the shared tier when a turn was taken there last; the count itself is never so
+    /// large.
+    outages: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Current {
+    share: Share,
+    /// This replica's part.
+    limiter: Limiter,
+    /// What was left of the burst, and when.
+    left: (u32, Instant),
+    /// What is to come, and when.
+    next: Option<(Share, Instant)>,
+    /// No turn was taken since it changed.
+    is_changed: bool,
+}
+
+impl Current {
+    fn new(share: Share, clock: &TokioClock) -> Self {
+        let quota = Quota::with_period(share.interval())
+            .unwrap_or_else(|| Quota::per_minute(share.rate.per_minute))
+            .allow_burst(share.burst());
+        let limiter = RateLimiter::direct_with_clock(quota, clock.clone());
+        Self {
+            share,
+            limiter: limiter.with_middleware(),
+            left: (share.burst().get(), Instant::now()),
+            next: None,
+            is_changed: false,
+        }
+    }
+
+    /// Without a burst to begin with.
+    fn changed(share: Share, clock: &TokioClock) -> Self {
+        let mut current = Self::new(share, clock);
+        current.forgo_burst();
+        current.is_changed = true;
+        current
+    }
+
+    fn forgo_burst(&mut self) {
+        while self.limiter.check().is_ok() {}
+        self.left = (0, Instant::now());
+    }
+
+    fn left(&self, now: Instant) -> u32 {
+        let (left, at) = self.left;
+        let interval = self.share.interval().as_millis().max(1);
+        let refilled = now.saturating_duration_since(at).as_millis() / interval;
+        left.saturating_add(u32::try_from(refilled).unwrap_or(u32::MAX))
+            .min(self.share.burst().get())
+    }
+}
+
 impl Pacer {
     pub fn new(rate: Rate, replicas: Replicas) -> Self {
         let clock = TokioClock::start();
-        let part = NonZeroU32::new(rate.burst.get() / replicas.count).unwrap_or(NonZeroU32::MIN);
-        let quota = Quota::with_period(interval(rate) * replicas.count.get())
-            .unwrap_or_else(|| Quota::per_minute(rate.per_minute))
-            .allow_burst(part);
-        let limiter = RateLimiter::direct_with_clock(quota, clock.clone());
-        Self {
+        let share = Share {
             rate,
-            replicas,
+            replicas: replicas.count,
+        };
+        Self {
+            current: Mutex::new(Current::new(share, &clock)),
+            shared: replicas.shared,
             clock,
-            limiter: limiter.with_middleware(),
-            left: Mutex::new((part.get(), Instant::now())),
             is_alone: AtomicBool::new(false),
             outages: AtomicU64::new(u64::MAX),
         }
     }
 
-    /// The time in which a turn comes up here when every replica wants one.
-    pub fn interval(&self) -> Duration {
-        interval(self.rate) * self.replicas.count.get()
+    /// Another rate, or another number of replicas, from now on. The tenant still counts the calls that
+    /// were made before, so until it has forgotten them only what both allow holds, and there is no
+    /// burst: changing the configuration never yields more turns than the tenant allows.
+    pub fn change(&self, rate: Rate, replicas: NonZeroU32) {
+        let now = Instant::now();
+        let wanted = Share { rate, replicas };
+        let mut current = self.current(now);
+        if current.next.map_or(current.share, |(next, _)| next) == wanted {
+            return;
+        }
+        *current = Current::changed(current.share.lower(wanted), &self.clock);
+        current.next = Some((wanted, now + WINDOW));
     }
 
-    fn pace(&self) -> Pace {
-        Pace {
-            interval: interval(self.rate),
-            burst: self.rate.burst.get(),
+    fn current(&self, now: Instant) -> MutexGuard<'_, Current> {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((share, _)) = current.next.filter(|(_, at)| *at <= now) {
+            *current = Current::changed(share, &self.clock);
         }
+        current
+    }
+
+    /// The time in which a turn comes up here when every replica wants one.
+    pub fn interval(&self) -> Duration {
+        self.current(Instant::now()).share.interval()
     }
 
     /// A turn, if there is one now. One that nobody waits for leaves half of the burst.
     pub async fn take(&self, somebody_waits: bool) -> Taken {
-        let Some((shared, tenant)) = &self.replicas.shared else {
+        let Some((shared, tenant)) = &self.shared else {
             return self.take_alone(somebody_waits);
+        };
+        let (part, is_changed) = {
+            let current = self.current(Instant::now());
+            (current.share, current.is_changed)
         };
         let outages = shared.outages();
         let seen = self.outages.load(Ordering::Acquire);
-        // What the replicas asked for alone was not counted there.
+        // What the replicas asked for alone was not counted there, or at another rate.
         let was_alone = self.is_alone.load(Ordering::Acquire);
-        let careful = was_alone || (seen != u64::MAX && seen != outages);
+        let careful = was_alone || is_changed || (seen != u64::MAX && seen != outages);
         let spare = if somebody_waits {
             0
         } else {
-            self.rate.burst.get() / 2
+            part.rate.burst.get() / 2
         };
-        let taking = shared.take(tenant, self.pace(), spare, careful);
+        let taking = shared.take(tenant, part.pace(), spare, careful);
         if let Ok(taken) = taking.await {
             self.outages.store(outages, Ordering::Release);
             self.is_alone.store(false, Ordering::Release);
+            let mut current = self.current(Instant::now());
+            current.is_changed &= current.share != part;
             if let Taken::Now(left) = taken {
-                *self.left_at() = (left, Instant::now());
+                current.left = (left, Instant::now());
             }
             return taken;
         }
@@ -119,52 +224,37 @@ impl Pacer {
 
     fn take_alone(&self, somebody_waits: bool) -> Taken {
         let now = Instant::now();
-        if !somebody_waits && self.left(now) <= self.limiter_burst() / 2 {
-            return Taken::In(self.interval());
+        let mut current = self.current(now);
+        if !somebody_waits && current.left(now) <= current.share.burst().get() / 2 {
+            return Taken::In(current.share.interval());
         }
-        match self.limiter.check() {
+        match current.limiter.check() {
             Ok(state) => {
                 let left = state.remaining_burst_capacity();
-                *self.left_at() = (left, now);
+                current.left = (left, now);
                 Taken::Now(left)
             }
             Err(not_yet) => Taken::In(not_yet.wait_time_from(self.clock.now())),
         }
     }
 
-    fn limiter_burst(&self) -> u32 {
-        (self.rate.burst.get() / self.replicas.count).max(1)
-    }
-
-    fn left_at(&self) -> MutexGuard<'_, (u32, Instant)> {
-        self.left.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn left(&self, now: Instant) -> u32 {
-        let (left, at) = *self.left_at();
-        let refilled =
-            now.saturating_duration_since(at).as_millis() / self.interval().as_millis().max(1);
-        left.saturating_add(u32::try_from(refilled).unwrap_or(u32::MAX))
-            .min(self.limiter_burst())
-    }
-
     /// Turns that could be taken at once.
     pub fn available(&self) -> u32 {
-        self.left(Instant::now())
+        let now = Instant::now();
+        self.current(now).left(now)
     }
 
     /// From now on one turn after the other.
     pub fn forgo_burst(&self) {
-        while self.limiter.check().is_ok() {}
-        *self.left_at() = (0, Instant::now());
+        self.current(Instant::now()).forgo_burst();
     }
 
     /// The other replicas shall leave the tenant alone as well.
     pub fn close(&self, pause: Duration) {
-        let Some((shared, tenant)) = self.replicas.shared.clone() else {
+        let Some((shared, tenant)) = self.shared.clone() else {
             return;
         };
-        let pace = self.pace();
+        let pace = self.current(Instant::now()).share.pace();
         tokio::spawn(async move { shared.close(&tenant, pace, pause).await });
     }
 }
