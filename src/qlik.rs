@@ -23,7 +23,7 @@ pub use credential::{AssertionAlgorithm, Credential, Proof};
 pub use error::QlikError;
 pub use management::Management;
 pub use revoke::Liveness;
-pub use token::QlikClient;
+pub use token::{QlikClient, Role};
 pub use users::User;
 
 /// Long enough to be unique, short enough for a log line: 132 of SHA-256's bits.

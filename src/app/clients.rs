@@ -11,7 +11,7 @@ use crate::config::{OtherClient, TenantConfig};
 use crate::directory::Directory;
 use crate::outbound::{self, HttpClient, Proxy};
 use crate::qlik::credential::Credential;
-use crate::qlik::{Management, QlikClient, QlikError};
+use crate::qlik::{Management, QlikClient, QlikError, Role};
 use crate::tenant::ScopeSet;
 
 /// Makes the clients of one tenant, over one pool of connections.
@@ -54,7 +54,7 @@ impl<'a> Clients<'a> {
 
     /// The client that issues the users' tokens.
     pub fn issuing(&self) -> Result<QlikClient, BuildError> {
-        self.client("client_secret", &self.config.credential)
+        self.client(Role::Issuing, "client_secret", &self.config.credential)
     }
 
     /// The client that looks users up, if there is one.
@@ -62,7 +62,7 @@ impl<'a> Clients<'a> {
         let Some(OtherClient { credential, scopes }) = &self.config.management else {
             return Ok(None);
         };
-        let client = self.client("management.client_secret", credential)?;
+        let client = self.client(Role::Management, "management.client_secret", credential)?;
         let (http, budget) = (self.http.clone(), Arc::clone(&self.budget));
         let management = Management::new(client, http, scopes.clone(), budget);
         Ok(Some(management))
@@ -79,16 +79,23 @@ impl<'a> Clients<'a> {
         let Some(OtherClient { credential, scopes }) = &self.config.service else {
             return Ok(None);
         };
-        let client = self.client("service.client_secret", credential)?;
+        let client = self.client(Role::Service, "service.client_secret", credential)?;
         Ok(Some((client, scopes.clone())))
     }
 
-    fn client(&self, key: &str, credential: &Credential) -> Result<QlikClient, BuildError> {
+    fn client(
+        &self,
+        role: Role,
+        key: &str,
+        credential: &Credential,
+    ) -> Result<QlikClient, BuildError> {
         let tenant = &self.config.tenant;
         let (id, http) = (tenant.id.as_str(), self.http.clone());
-        QlikClient::new(http, id, &tenant.url, credential.clone()).map_err(|error| BuildError {
-            place: format!("tenants.{id}.{key}"),
-            reason: error.to_string(),
+        QlikClient::new(http, (id, role), &tenant.url, credential.clone()).map_err(|error| {
+            BuildError {
+                place: format!("tenants.{id}.{key}"),
+                reason: error.to_string(),
+            }
         })
     }
 }

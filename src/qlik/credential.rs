@@ -1,9 +1,8 @@
 //! How the broker proves itself to a tenant: a client secret, or a private key JWT (RFC 7523).
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use arc_swap::ArcSwap;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
@@ -65,52 +64,137 @@ pub fn check_private_key(algorithm: AssertionAlgorithm, pem: &str) -> Result<(),
     sign(algorithm, "check", pem, &json!({})).map(drop)
 }
 
-/// A credential in use: which of its secrets is current, and how to prove a request with it.
+/// A secret or private key as it was read, and how a request is proven with it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Key {
+    secret: Secret,
+    /// Set for a private key: the `kid`, and which signature.
+    signs: Option<(String, AssertionAlgorithm)>,
+}
+
+impl Proof {
+    fn sources(&self) -> &[SecretSource] {
+        match self {
+            Self::Secrets(sources) => sources,
+            Self::PrivateKey { pem, .. } => std::slice::from_ref(pem),
+        }
+    }
+
+    fn key(&self, source: &SecretSource) -> Result<Arc<Key>, SecretError> {
+        let secret = source.read()?;
+        let signs = match self {
+            Self::Secrets(_) => None,
+            Self::PrivateKey { kid, algorithm, .. } => Some((kid.clone(), *algorithm)),
+        };
+        Ok(Arc::new(Key { secret, signs }))
+    }
+
+    /// What its sources hold now, in order; `None` for one that cannot be read.
+    fn read(&self) -> Vec<Option<Arc<Key>>> {
+        let sources = self.sources().iter();
+        sources.map(|source| self.key(source).ok()).collect()
+    }
+}
+
+/// A credential in use: which of its keys is current, and how to prove a request with it.
 #[derive(Debug)]
 pub(super) struct Prover {
-    credential: Credential,
+    client_id: String,
     token_url: String,
-    current: ArcSwap<Secret>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    proof: Proof,
+    /// What the sources held when they were looked at last.
+    read: Vec<Option<Arc<Key>>>,
+    current: Arc<Key>,
+    /// What was current before the sources changed: a tenant may not know the new key yet.
+    spare: Option<Arc<Key>>,
 }
 
 impl Prover {
     pub fn new(credential: Credential, token_url: String) -> Result<Self, SecretError> {
-        let mut sources = sources(&credential.proof).iter();
-        let first = sources.next().map_or(
-            Err(SecretError::Empty("the list of secrets".into())),
-            SecretSource::read,
-        )?;
+        let Credential { client_id, proof } = credential;
+        let none = || SecretError::Empty("the list of secrets".into());
+        let first = proof.sources().first().ok_or_else(none)?;
+        let state = State {
+            current: proof.key(first)?,
+            read: proof.read(),
+            proof,
+            spare: None,
+        };
         Ok(Self {
-            credential,
+            client_id,
             token_url,
-            current: ArcSwap::from_pointee(first),
+            state: Mutex::new(state),
         })
     }
 
-    pub fn client_id(&self) -> &str {
-        &self.credential.client_id
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub fn current(&self) -> Arc<Secret> {
-        self.current.load_full()
+    pub fn current(&self) -> Arc<Key> {
+        Arc::clone(&self.state().current)
     }
 
-    /// Remembers the secret that the tenant just accepted.
-    pub fn keep(&self, secret: Arc<Secret>) {
-        if !Arc::ptr_eq(&secret, &self.current.load()) {
-            self.current.store(secret);
+    /// The next key to try after these were refused, if there is one: what is current meanwhile, what
+    /// the sources hold, read anew, and the spare.
+    pub fn next_after(&self, refused: &[Arc<Key>]) -> Option<Arc<Key>> {
+        let (proof, current, spare) = {
+            let state = self.state();
+            let current = Arc::clone(&state.current);
+            (state.proof.clone(), current, state.spare.clone())
+        };
+        let read = proof.read().into_iter().flatten();
+        let mut keys = std::iter::once(current).chain(read).chain(spare);
+        keys.find(|key| !refused.contains(key))
+    }
+
+    /// Remembers the key that the tenant accepted after it had refused these.
+    pub fn keep(&self, accepted: &Arc<Key>, refused: &[Arc<Key>]) {
+        let mut state = self.state();
+        if refused.contains(&state.current) {
+            state.current = Arc::clone(accepted);
         }
     }
 
-    /// The next secret to try after these were refused. Read anew: a rotated file is the usual
-    /// reason for a refusal.
-    pub fn next_after(&self, refused: &[Arc<Secret>]) -> Option<Arc<Secret>> {
-        let readable = sources(&self.credential.proof)
-            .iter()
-            .filter_map(|source| source.read().ok());
-        let mut untried =
-            readable.filter(|secret| !refused.iter().any(|tried| tried.matches(secret.expose())));
-        untried.next().map(Arc::new)
+    /// Looks at what the sources hold now, which may be others than before. The first key that was not
+    /// there at the last look is tried first from now on, and what was current until now is kept for
+    /// when it is refused. Whether anything changed.
+    pub fn renew(&self, proof: &Proof) -> bool {
+        let read = proof.read();
+        let mut state = self.state();
+        state.proof = proof.clone();
+        if read == state.read {
+            return false;
+        }
+        let mut keys = read.iter().flatten();
+        let is_new = |key: &&Arc<Key>| !state.read.iter().flatten().any(|known| known == *key);
+        let next = keys.clone().find(is_new).or_else(|| {
+            let is_listed = keys.clone().any(|key| *key == state.current);
+            keys.next().filter(|_| !is_listed)
+        });
+        if let Some(next) = next.filter(|next| **next != state.current).cloned() {
+            let former = std::mem::replace(&mut state.current, next);
+            state.spare = Some(former);
+        }
+        state.read = read;
+        true
+    }
+
+    /// The place of the current key among the sources, counted from 1; 0 when none of them holds it any
+    /// more.
+    pub fn place(&self) -> usize {
+        let (proof, current) = {
+            let state = self.state();
+            (state.proof.clone(), Arc::clone(&state.current))
+        };
+        let mut read = proof.read().into_iter();
+        read.position(|key| key.as_ref() == Some(&current))
+            .map_or(0, |place| place + 1)
     }
 
     /// Adds the client's proof to a token request. Called once per try, so that every assertion
@@ -118,34 +202,24 @@ impl Prover {
     pub fn prove(
         &self,
         request: &mut Map<String, Value>,
-        secret: &Secret,
+        key: &Key,
         now: SystemTime,
     ) -> Result<(), String> {
-        let id = self.client_id();
-        request.insert("client_id".into(), id.into());
-        match &self.credential.proof {
-            Proof::Secrets(_) => {
-                request.insert("client_secret".into(), secret.expose().into());
-            }
-            Proof::PrivateKey { kid, algorithm, .. } => {
-                let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-                let claims = json!({
-                    "iss": id, "sub": id, "aud": self.token_url,
-                    "jti": Uuid::new_v4().to_string(), "iat": now, "exp": now + ASSERTION_SECONDS,
-                });
-                let assertion = sign(*algorithm, kid, secret.expose(), &claims)?;
-                request.insert("client_assertion_type".into(), ASSERTION_TYPE.into());
-                request.insert("client_assertion".into(), assertion.into());
-            }
-        }
+        let id = &self.client_id;
+        request.insert("client_id".into(), id.as_str().into());
+        let Some((kid, algorithm)) = &key.signs else {
+            request.insert("client_secret".into(), key.secret.expose().into());
+            return Ok(());
+        };
+        let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let claims = json!({
+            "iss": id, "sub": id, "aud": self.token_url,
+            "jti": Uuid::new_v4().to_string(), "iat": now, "exp": now + ASSERTION_SECONDS,
+        });
+        let assertion = sign(*algorithm, kid, key.secret.expose(), &claims)?;
+        request.insert("client_assertion_type".into(), ASSERTION_TYPE.into());
+        request.insert("client_assertion".into(), assertion.into());
         Ok(())
-    }
-}
-
-fn sources(proof: &Proof) -> &[SecretSource] {
-    match proof {
-        Proof::Secrets(sources) => sources,
-        Proof::PrivateKey { pem, .. } => std::slice::from_ref(pem),
     }
 }
 
@@ -171,4 +245,107 @@ fn sign(
     };
     let signed = key.and_then(|key| jsonwebtoken::encode(&header, claims, &key));
     signed.map_err(|_| format!("is not {needed}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secrets(texts: &[&str]) -> Proof {
+        let source = |text: &&str| SecretSource::Value(Secret::new(*text));
+        Proof::Secrets(texts.iter().map(source).collect())
+    }
+
+    fn prover(proof: Proof) -> Prover {
+        let client_id = "broker".into();
+        let credential = Credential { client_id, proof };
+        Prover::new(credential, "https://acme.example/oauth/token".into()).unwrap()
+    }
+
+    /// What a request tries when all that it tries is refused.
+    fn tried(prover: &Prover) -> Vec<String> {
+        let mut tried = vec![prover.current()];
+        while let Some(next) = prover.next_after(&tried) {
+            tried.push(next);
+        }
+        let texts = tried.iter().map(|key| key.secret.expose().to_owned());
+        texts.collect()
+    }
+
+    #[test]
+    fn what_was_current_is_tried_once_after_the_new_one() {
+        let prover = prover(secrets(&["old"]));
+        assert!(!prover.renew(&secrets(&["old"])));
+        assert!(prover.renew(&secrets(&["new"])));
+        assert_eq!(tried(&prover), ["new", "old"]);
+        assert!(prover.renew(&secrets(&["newer"])));
+        assert_eq!(tried(&prover), ["newer", "new"]);
+        // Back again.
+        assert!(prover.renew(&secrets(&["new"])));
+        assert_eq!(tried(&prover), ["new", "newer"]);
+    }
+
+    #[test]
+    fn a_list_that_stays_the_same_keeps_the_one_that_worked() {
+        let list = || secrets(&["new", "old"]);
+        let prover = prover(list());
+        assert_eq!((tried(&prover).len(), prover.place()), (2, 1));
+        let refused = [prover.current()];
+        let works = prover.next_after(&refused).unwrap();
+        prover.keep(&works, &refused);
+        assert!(!prover.renew(&list()));
+        assert_eq!(
+            (tried(&prover), prover.place()),
+            (vec!["old".into(), "new".into()], 2)
+        );
+        assert!(prover.renew(&secrets(&["old", "new"])), "another order");
+        assert_eq!((tried(&prover).len(), prover.place()), (2, 1));
+        assert!(prover.renew(&secrets(&["new"])), "it is taken out");
+        assert_eq!(tried(&prover), ["new", "old"]);
+        prover.keep(&works, &[prover.current()]);
+        assert_eq!(prover.place(), 0, "the spare is in use");
+        assert!(prover.renew(&secrets(&["newest", "new"])));
+        assert_eq!(tried(&prover), ["newest", "new", "old"]);
+    }
+
+    #[test]
+    fn one_that_worked_a_while_ago_does_not_displace_a_newer_one() {
+        let prover = prover(secrets(&["stale", "old"]));
+        let refused = [prover.current()];
+        let works = prover.next_after(&refused).unwrap();
+        prover.renew(&secrets(&["new"]));
+        prover.keep(&works, &refused);
+        assert_eq!(tried(&prover)[0], "new");
+    }
+
+    #[test]
+    fn a_secret_may_be_replaced_by_a_private_key() {
+        let prover = prover(secrets(&["old"]));
+        let pem = SecretSource::Value(Secret::new("pem"));
+        let (kid, algorithm) = ("k1".into(), AssertionAlgorithm::Es384);
+        assert!(prover.renew(&Proof::PrivateKey {
+            kid,
+            algorithm,
+            pem: pem.clone()
+        }));
+        assert_eq!(tried(&prover), ["pem", "old"]);
+        let kid = "k2".into();
+        assert!(prover.renew(&Proof::PrivateKey {
+            kid,
+            algorithm,
+            pem
+        }));
+        assert_eq!(
+            tried(&prover),
+            ["pem", "pem"],
+            "under another kid it is another"
+        );
+        let mut request = Map::new();
+        let spare = prover.next_after(&[prover.current()]).unwrap();
+        assert!(
+            prover
+                .prove(&mut request, &spare, SystemTime::UNIX_EPOCH)
+                .is_err()
+        );
+    }
 }

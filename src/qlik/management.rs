@@ -9,6 +9,7 @@ use serde_json::Value;
 use tokio::time::{Duration, Instant, timeout_at};
 
 use super::AccessToken;
+use super::credential::Credential;
 use super::error::{QlikError, classify};
 use super::token::{QlikClient, backoff, unreachable_reason};
 use crate::budget::{Budget, Granted, Ticket, Turn};
@@ -90,6 +91,11 @@ impl Management {
             closed: Closed::default(),
             renewed: Closed::default(),
         })
+    }
+
+    /// See [`QlikClient::renew`].
+    pub fn renew(&self, credential: &Credential) -> bool {
+        self.client.renew(credential)
     }
 
     /// Whether the tenant accepts the client, for `check`.

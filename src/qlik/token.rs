@@ -1,5 +1,6 @@
 //! `POST /oauth/token`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
@@ -10,13 +11,13 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::AccessToken;
 use super::answer::parse_token;
-use super::credential::{Credential, Prover};
+use super::credential::{Credential, Key, Prover};
 use super::error::{QlikError, classify};
 use crate::budget::Granted;
 use crate::clock;
 use crate::mapping::UserLookup;
 use crate::outbound::{self, BodyError, read_capped};
-use crate::secret::{Secret, SecretError};
+use crate::secret::SecretError;
 use crate::telemetry::metrics::{self, UpstreamCall};
 use crate::tenant::ScopeSet;
 
@@ -27,33 +28,71 @@ const BODY_CAP: usize = 64 * 1024;
 const TRIES: usize = 3;
 const FIRST_BACKOFF: Duration = Duration::from_millis(100);
 
+/// What a client is for.
+#[derive(Clone, Copy, Debug)]
+pub enum Role {
+    /// Issues the users' tokens.
+    Issuing,
+    /// Looks users up.
+    Management,
+    /// Has tokens of its own.
+    Service,
+}
+
+impl Role {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Issuing => "issuing",
+            Self::Management => "management",
+            Self::Service => "service",
+        }
+    }
+}
+
 /// A client of one tenant with one credential.
 #[derive(Debug)]
 pub struct QlikClient {
     pub(super) http: Client,
     tenant: String,
+    role: Role,
     url: String,
     token_url: String,
     prover: Prover,
 }
 
 impl QlikClient {
-    /// `tenant` names it in metrics; `url` has no slash at its end. Reads the secret, calls nobody.
+    /// `tenant` and `role` name it in metrics; `url` has no slash at its end. Reads the secret, calls nobody.
     pub fn new(
         http: Client,
-        tenant: &str,
+        (tenant, role): (&str, Role),
         url: &str,
         credential: Credential,
     ) -> Result<Self, SecretError> {
         let token_url = format!("{url}/oauth/token");
         let prover = Prover::new(credential, token_url.clone())?;
-        Ok(Self {
+        let client = Self {
             http,
             tenant: tenant.into(),
+            role,
             url: url.into(),
             token_url,
             prover,
-        })
+        };
+        client.tell_secret_in_use();
+        Ok(client)
+    }
+
+    /// Reads its secrets again, which may come from other places than before. Whether any changed.
+    pub fn renew(&self, credential: &Credential) -> bool {
+        let changed = self.prover.renew(&credential.proof);
+        if changed {
+            self.tell_secret_in_use();
+        }
+        changed
+    }
+
+    fn tell_secret_in_use(&self) {
+        metrics::client_secret_in_use(&self.tenant, self.role.as_str(), self.prover.place());
     }
 
     /// A token that acts as `user`. Tries again on transient failures until `deadline`, each try with
@@ -96,9 +135,14 @@ impl QlikClient {
             return Err(QlikError::Malformed("the request is not an object"));
         };
         let mut tries = Tries::new(turn, deadline);
+        let mut attempt = Attempt {
+            key: self.prover.current(),
+            refused: Vec::new(),
+            all_certain: true,
+        };
         within(deadline, async {
             loop {
-                let asking = self.try_secrets(&request, scopes, names_user, &mut tries);
+                let asking = self.try_keys(&request, scopes, names_user, &mut attempt, &mut tries);
                 match asking.await {
                     Err(error) => tries.after(error).await?,
                     token => return token,
@@ -108,46 +152,45 @@ impl QlikClient {
         .await
     }
 
-    /// Tries the current secret and, when the client is refused, each of the others once.
-    async fn try_secrets(
+    /// Tries the current secret or private key and, when the client is refused, each of the others
+    /// once.
+    async fn try_keys(
         &self,
         request: &Map<String, Value>,
         scopes: &ScopeSet,
         names_user: bool,
+        attempt: &mut Attempt,
         tries: &mut Tries,
     ) -> Result<AccessToken, QlikError> {
-        let mut secret = self.prover.current();
-        let mut refused = Vec::new();
-        let mut all_certain = true;
         loop {
-            let outcome = self
-                .try_once(request.clone(), &secret, scopes, names_user)
-                .await;
-            match outcome {
+            let asking = self.try_once(request.clone(), &attempt.key, scopes, names_user);
+            match asking.await {
                 Err(QlikError::ClientRefused {
                     status,
                     code,
                     certain,
                 }) => {
-                    refused.push(secret);
+                    attempt.refused.push(Arc::clone(&attempt.key));
                     // A stale secret in the list is refused for certain, and says nothing of the rest.
-                    all_certain &= certain;
-                    let certain = all_certain;
+                    attempt.all_certain &= certain;
                     let error = QlikError::ClientRefused {
                         status,
                         code,
-                        certain,
+                        certain: attempt.all_certain,
                     };
-                    let Some(next) = self.prover.next_after(&refused) else {
+                    let Some(next) = self.prover.next_after(&attempt.refused) else {
                         return Err(error);
                     };
-                    secret = next;
+                    attempt.key = next;
                     if !tries.turn.again(tries.deadline).await {
                         return Err(error);
                     }
                 }
                 Ok(token) => {
-                    self.prover.keep(secret);
+                    if !attempt.refused.is_empty() {
+                        self.prover.keep(&attempt.key, &attempt.refused);
+                        self.tell_secret_in_use();
+                    }
                     return Ok(token);
                 }
                 Err(error) => return Err(error),
@@ -158,11 +201,11 @@ impl QlikClient {
     async fn try_once(
         &self,
         mut request: Map<String, Value>,
-        secret: &Secret,
+        key: &Key,
         scopes: &ScopeSet,
         names_user: bool,
     ) -> Result<AccessToken, QlikError> {
-        let proven = self.prover.prove(&mut request, secret, clock::now());
+        let proven = self.prover.prove(&mut request, key, clock::now());
         proven.map_err(|_| QlikError::Malformed("our own private key cannot sign"))?;
         let started = Instant::now();
         let outcome = self.post_token(request, scopes, names_user).await;
@@ -240,11 +283,13 @@ impl QlikClient {
     pub(super) fn url(&self) -> &str {
         &self.url
     }
+}
 
-    /// The client id, for messages.
-    pub fn client_id(&self) -> &str {
-        self.prover.client_id()
-    }
+/// What one call tries to prove itself with. No key is tried twice, whatever else goes wrong.
+struct Attempt {
+    key: Arc<Key>,
+    refused: Vec<Arc<Key>>,
+    all_certain: bool,
 }
 
 /// The tries of one call: one more after a transient failure, each with a turn of its own.

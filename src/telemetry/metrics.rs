@@ -24,6 +24,10 @@ const BUDGET_AVAILABLE: &str = "qtb_budget_available";
 const WAITING: &str = "qtb_waiting";
 const LIMITED: &str = "qtb_limited_total";
 const CACHED_USERS: &str = "qtb_cached_users";
+const SECRET_IN_USE: &str = "qtb_client_secret_in_use";
+const CONFIG_GENERATION: &str = "qtb_config_generation";
+const CONFIG_RELOADS: &str = "qtb_config_reloads_total";
+const CONFIG_LAST_RELOAD_OK: &str = "qtb_config_last_reload_ok";
 const BUILD_INFO: &str = "qtb_build_info";
 
 const SECONDS: [f64; 12] = [
@@ -92,6 +96,19 @@ fn recorder() -> Option<PrometheusHandle> {
     describe_counter!(
         LIMITED,
         "Requests refused because their caller asks too often, by limit"
+    );
+    describe_gauge!(
+        SECRET_IN_USE,
+        "Place of the secret or key in use in its list, by tenant and client; 0 when it is no longer listed"
+    );
+    describe_gauge!(
+        CONFIG_GENERATION,
+        "1 at the start, one more with each reload"
+    );
+    describe_counter!(CONFIG_RELOADS, "Reloads, by outcome (ok or refused)");
+    describe_gauge!(
+        CONFIG_LAST_RELOAD_OK,
+        "0 while the last reload was refused and an older configuration is in use"
     );
     describe_gauge!(CACHED_USERS, "Users with a cached token");
     describe_gauge!(BUILD_INFO, "1, with the version as label");
@@ -283,4 +300,25 @@ impl Requests {
 /// The gauge of cached users.
 pub fn cached_users() -> Gauge {
     gauge!(CACHED_USERS)
+}
+
+/// Notes which of a client's secrets or keys is in use.
+pub fn client_secret_in_use(tenant: &str, client: &'static str, place: usize) {
+    let tenant = tenant.to_owned();
+    gauge!(SECRET_IN_USE, "tenant" => tenant, "client" => client).set(place as f64);
+}
+
+/// Notes which configuration is in use, and that no newer one was refused.
+pub fn config_in_use(generation: u64) {
+    gauge!(CONFIG_GENERATION).set(generation as f64);
+    gauge!(CONFIG_LAST_RELOAD_OK).set(1.0);
+}
+
+/// Counts a reload.
+pub fn config_reloaded(ok: bool) {
+    let outcome = if ok { "ok" } else { "refused" };
+    counter!(CONFIG_RELOADS, "outcome" => outcome).increment(1);
+    if !ok {
+        gauge!(CONFIG_LAST_RELOAD_OK).set(0.0);
+    }
 }
