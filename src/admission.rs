@@ -104,9 +104,9 @@ impl Admissions {
         &self.tenants
     }
 
-    /// The directories of tenants that have one.
-    pub fn directories(&self) -> &HashMap<TenantId, Arc<Directory>> {
-        &self.directories
+    /// What was logged out.
+    pub fn ended(&self) -> &Arc<Ended> {
+        &self.ended
     }
 
     /// What is known of a session that was proven before and still holds.

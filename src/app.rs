@@ -1,12 +1,15 @@
-//! The composition root: everything that a request needs, built once from the configuration.
+//! The composition root: everything that a request needs, built from one configuration. A reload
+//! builds another one, which goes on with what the one before knew.
 
+mod around;
 mod clients;
 mod heed;
+pub mod live;
 pub mod origins;
+mod served;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -14,32 +17,27 @@ use tokio::sync::Semaphore;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::admission::{Admissions, Parts};
-use crate::broker::{Broker, CacheSettings, TenantClients};
-use crate::budget::Replicas;
-use crate::config::{self, Config, SessionKind};
-use crate::digest;
+use crate::broker::{Broker, CacheSettings};
+use crate::config::{self, Config, Fingerprint, Fixed};
 use crate::expiring::Margins;
 use crate::limits::Limits;
-use crate::outbound::{self, Proxy};
-use crate::session::api_key::ApiKeys;
-use crate::session::client_certificate::ClientCertificates;
 use crate::session::ended::Ended;
-use crate::session::handle::Handles;
-use crate::session::introspection::Introspection;
-use crate::session::jwt::Jwt;
-use crate::session::portal_check::PortalCheck;
-use crate::session::trusted_header::TrustedHeader;
-use crate::session::{Authenticator, Sessions, Table};
+use crate::session::{Sessions, Table};
 use crate::shared::Shared;
 use crate::telemetry::audit::Audit;
 use crate::telemetry::metrics;
 use crate::tenant::TenantId;
+
+use around::Around;
+use served::Served;
 
 pub use clients::Clients;
 
 /// A running broker without its listeners.
 #[derive(Debug)]
 pub struct App {
+    /// Which configuration it is made of, counted from 1.
+    pub generation: u64,
     /// From a credential to a user's place in the cache.
     pub admissions: Admissions,
     /// From there to a token.
@@ -52,12 +50,15 @@ pub struct App {
     pub server: config::Server,
     /// How often callers may ask.
     pub limits: Limits,
+    /// The `[ops]` table.
+    pub ops: config::Ops,
     /// Requests that may still come in before they are shed.
     pub places: Arc<Semaphore>,
     /// The metrics of this process; `None` if another recorder is installed.
     pub metrics: Option<PrometheusHandle>,
-    origins_from_client: Vec<TenantId>,
-    stopping: AtomicBool,
+    fixed: Fixed,
+    tenants: BTreeMap<TenantId, Arc<Served>>,
+    tables: HashMap<Fingerprint, Arc<Table>>,
     _heeding: Option<AbortOnDropHandle<()>>,
 }
 
@@ -72,102 +73,100 @@ pub struct BuildError {
 }
 
 impl App {
-    /// Builds everything. Reads key files; the network is `check`'s job.
-    pub fn build(config: Config) -> Result<Arc<Self>, BuildError> {
+    /// Builds everything. Reads key files; the network is `check`'s job. What the `previous` one knows
+    /// stays known as far as the configuration is still the same: cached tokens, sessions, budgets.
+    pub fn build(config: Config, previous: Option<&Self>) -> Result<Arc<Self>, BuildError> {
         let metrics = metrics::install();
-        let audit = Audit::new(config.audit.key.as_ref()).map_err(|_| BuildError {
+        let before = previous.map(|previous| &*previous.audit);
+        let audit = Audit::new(config.audit.key.as_ref(), before).map_err(|_| BuildError {
             place: "audit.key".into(),
             reason: "this machine gives no randomness".into(),
         })?;
         let audit = Arc::new(audit);
-        let shared = config.shared.as_ref().map(Shared::connect).transpose();
-        let shared = shared.map_err(|error| BuildError {
-            place: "shared.url".into(),
-            reason: error.to_string(),
-        })?;
-        let replicas = |tenant: &TenantId| Replicas {
-            count: config.server.replicas,
-            shared: shared
-                .clone()
-                .map(|shared| (shared, digest::of("pace", [tenant.as_str()]))),
+        let shared = match previous {
+            Some(previous) => previous.shared.clone(),
+            None => connect(&config)?,
         };
-        let mut clients = Vec::new();
+        let fixed = Fixed::of(&config);
+        let around = Around {
+            proxy: &config.proxy,
+            max_users: config.cache.max_users,
+            replicas: config.server.replicas,
+            shared: shared.as_ref(),
+            previous,
+        };
         let mut tenants = BTreeMap::new();
-        let mut directories = HashMap::new();
-        let mut origins_from_client = Vec::new();
-        for (id, tenant) in config.tenants {
-            let made = Clients::of(&tenant, &config.proxy, replicas(&id))?;
-            let directory = made.directory()?;
-            directories.extend(directory.clone().map(|directory| (id.clone(), directory)));
-            let made = TenantClients {
-                budget: Arc::clone(&made.budget),
-                issuing: made.issuing()?,
-                directory,
-                service: made.service()?,
-            };
-            clients.push((id.clone(), made));
-            origins_from_client.extend(tenant.origins_from_client.then(|| id.clone()));
-            tenants.insert(id, tenant.tenant);
+        for (id, tenant) in &config.tenants {
+            tenants.insert(id.clone(), around.tenant(id, tenant)?);
         }
-        let cache = &config.cache;
-        let settings = CacheSettings {
-            max_users: cache.max_users,
-            idle: cache.idle,
-            margins: Margins {
-                refresh: cache.refresh_margin,
-                min_life: cache.min_life,
-            },
-            renewal_pause: cache.renewal_pause,
-            revoke_on_logout: cache.revoke_on_logout,
-            refresh_timeout: config.server.request_timeout,
-            max_waiting: config.server.max_waiting,
-        };
-        let broker = Broker::new(clients, settings, shared.clone(), Arc::clone(&audit));
+        let mut tables = HashMap::new();
+        let mut chain = Vec::new();
+        for table in config.sessions {
+            let fingerprint = table.fingerprint;
+            let table = around.table(table)?;
+            tables.insert(fingerprint, Arc::clone(&table));
+            chain.push(table);
+        }
+        // Nothing fails from here on, and what is shared with the previous one may change.
+        let settings = settings(&config.cache, &config.server);
+        let clients = tenants.values().map(|served| served.clients.clone());
+        let before = previous.map(|previous| &*previous.broker);
+        let broker = Broker::new(
+            clients,
+            settings,
+            shared.clone(),
+            Arc::clone(&audit),
+            before,
+        );
         let broker = Arc::new(broker);
-        let tables = config
-            .sessions
-            .into_iter()
-            .map(|table| session_table(table, &config.proxy, cache.max_users, shared.as_ref()));
-        let ended = Arc::new(Ended::new(shared.clone()));
+        for (id, tenant) in &config.tenants {
+            let served = tenants.get(id);
+            if served.is_some_and(|served| served.renew(tenant, config.server.replicas)) {
+                broker.forgive(id);
+            }
+        }
+        let ended = previous.map_or_else(
+            || Arc::new(Ended::new(shared.clone())),
+            |previous| Arc::clone(previous.admissions.ended()),
+        );
         let heeding = shared
             .as_ref()
             .map(|shared| heed::heed(shared, &broker, &ended));
         let parts = Parts {
-            sessions: Sessions::new(tables.collect::<Result<_, _>>()?),
-            tenants,
-            directories,
+            sessions: Sessions::new(chain),
+            tenants: each(&tenants, |served| Some(Arc::clone(&served.clients.tenant))).collect(),
+            directories: each(&tenants, |served| served.clients.directory.clone()).collect(),
             broker: Arc::clone(&broker),
             audit: Arc::clone(&audit),
-            ended,
+            ended: Arc::clone(&ended),
         };
-        let admissions = Admissions::new(parts, cache.max_users, cache.idle);
+        let admissions = Admissions::new(parts, settings.max_users, settings.idle);
+        let max_in_flight = config.server.max_in_flight;
+        let same_bound = previous.filter(|app| app.server.max_in_flight == max_in_flight);
         let knows_clients = !config.server.trusted_proxies.is_empty();
-        let limits = Limits::new(config.limits, cache.max_users, knows_clients);
-        let places = Arc::new(Semaphore::new(config.server.max_in_flight));
-        let stopping = AtomicBool::new(false);
+        let limits = Limits::new(config.limits, settings.max_users, knows_clients);
         Ok(Arc::new(Self {
+            generation: previous.map_or(1, |previous| previous.generation + 1),
             admissions,
             broker,
             audit,
             shared,
             server: config.server,
-            limits,
-            places,
+            limits: match previous {
+                Some(previous) => limits.after(&previous.limits),
+                None => limits,
+            },
+            ops: config.ops,
+            places: same_bound.map_or_else(
+                || Arc::new(Semaphore::new(max_in_flight)),
+                |previous| Arc::clone(&previous.places),
+            ),
             metrics,
-            origins_from_client,
-            stopping,
+            fixed,
+            tenants,
+            tables,
             _heeding: heeding,
         }))
-    }
-
-    /// From now on readiness says no; requests are still served.
-    pub fn stop(&self) {
-        self.stopping.store(true, Ordering::Release);
-    }
-
-    /// Whether [`App::stop`] was called.
-    pub fn is_stopping(&self) -> bool {
-        self.stopping.load(Ordering::Acquire)
     }
 
     /// How long a request may take in all.
@@ -176,46 +175,35 @@ impl App {
     }
 }
 
-/// Somebody who is logged in with several browsers has as many handles.
-const HANDLES_PER_USER: u64 = 4;
-
-fn session_table(
-    table: config::SessionTable,
-    proxy: &Proxy,
-    max_users: u64,
-    shared: Option<&Arc<Shared>>,
-) -> Result<Table, BuildError> {
-    let failed = |reason: String| BuildError {
-        place: format!("session {}", table.name),
-        reason,
-    };
-    let http = || outbound::client(proxy, None).map_err(|error| failed(error.to_string()));
-    let authenticator = match table.kind {
-        SessionKind::ApiKey(keys) => Authenticator::ApiKey(ApiKeys::new(keys)),
-        SessionKind::Jwt(rules) => {
-            let jwt = Jwt::new(rules, http()?).map_err(|error| failed(error.to_owned()))?;
-            Authenticator::Jwt(Box::new(jwt))
-        }
-        SessionKind::Handle(rules) => {
-            let capacity = max_users.saturating_mul(HANDLES_PER_USER);
-            Authenticator::Handle(Handles::new(rules, capacity, shared.cloned()))
-        }
-        SessionKind::Introspection(rules) => {
-            Authenticator::Introspection(Introspection::new(&table.name, rules, http()?))
-        }
-        SessionKind::PortalCheck(rules) => {
-            Authenticator::PortalCheck(PortalCheck::new(&table.name, rules, http()?))
-        }
-        SessionKind::TrustedHeader(rules) => {
-            Authenticator::TrustedHeader(TrustedHeader::new(rules))
-        }
-        SessionKind::ClientCertificate(clients) => {
-            Authenticator::ClientCertificate(ClientCertificates::new(clients))
-        }
-    };
-    Ok(Table {
-        name: table.name,
-        authenticator,
-        users: table.users,
+/// Starts to connect to what the replicas share.
+fn connect(config: &Config) -> Result<Option<Arc<Shared>>, BuildError> {
+    let shared = config.shared.as_ref().map(Shared::connect).transpose();
+    shared.map_err(|error| BuildError {
+        place: "shared.url".into(),
+        reason: error.to_string(),
     })
+}
+
+fn settings(cache: &config::Cache, server: &config::Server) -> CacheSettings {
+    CacheSettings {
+        max_users: cache.max_users,
+        idle: cache.idle,
+        margins: Margins {
+            refresh: cache.refresh_margin,
+            min_life: cache.min_life,
+        },
+        renewal_pause: cache.renewal_pause,
+        revoke_on_logout: cache.revoke_on_logout,
+        refresh_timeout: server.request_timeout,
+        max_waiting: server.max_waiting,
+    }
+}
+
+/// A part of every tenant that has it.
+fn each<T>(
+    tenants: &BTreeMap<TenantId, Arc<Served>>,
+    part: impl Fn(&Served) -> Option<T>,
+) -> impl Iterator<Item = (TenantId, T)> {
+    let tenants = tenants.iter();
+    tenants.filter_map(move |(id, served)| Some((id.clone(), part(served)?)))
 }

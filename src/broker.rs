@@ -18,7 +18,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::task::TaskTracker;
 
@@ -29,20 +28,17 @@ use crate::mapping::Profile;
 use crate::qlik::{Liveness, QlikClient};
 use crate::shared::Shared;
 use crate::telemetry::audit::Audit;
-use crate::telemetry::metrics;
-use crate::tenant::{Grant, ScopeSet, TenantId};
+use crate::tenant::{Grant, Tenant, TenantId};
 
 use cells::{Cells, UserCell, UserKey};
 use desk::Desk;
-use pause::TenantPause;
 use seat::Seats;
-use service::Service;
 use tier::Tier;
 
 pub use error::{BrokerError, MintError};
 pub use issued::{Issued, Source, UserToken};
 pub use seat::Seat;
-
+pub use service::Service;
 /// What a caller is told when the tenant did not answer within the caller's own deadline.
 const AFTER_DEADLINE: Duration = Duration::from_secs(1);
 
@@ -70,24 +66,26 @@ pub struct CacheSettings {
     pub max_waiting: usize,
 }
 
-/// The OAuth clients of one tenant.
-#[derive(Debug)]
+/// One tenant and its OAuth clients.
+#[derive(Clone, Debug)]
 pub struct TenantClients {
-    /// The turns at asking the tenant.
+    /// The tenant itself.
+    pub tenant: Arc<Tenant>,
+    /// The turns at asking it.
     pub budget: Arc<Budget>,
     /// Issues the users' tokens.
-    pub issuing: QlikClient,
+    pub issuing: Arc<QlikClient>,
     /// Looks users up.
     pub directory: Option<Arc<Directory>>,
     /// Has tokens of its own.
-    pub service: Option<(QlikClient, ScopeSet)>,
+    pub service: Option<Arc<Service>>,
 }
 
 /// See the module.
 #[derive(Debug)]
 pub struct Broker {
     desks: HashMap<TenantId, Arc<Desk>>,
-    seats: Seats,
+    seats: Arc<Seats>,
     settings: CacheSettings,
     tier: Option<Arc<Tier>>,
     audit: Arc<Audit>,
@@ -96,45 +94,48 @@ pub struct Broker {
 }
 
 impl Broker {
-    /// A broker for these tenants.
+    /// A broker for these tenants. What the `previous` one knows of users and tenants stays known: cached
+    /// tokens, mints in flight, and tenants that are left alone.
     pub fn new(
-        tenants: impl IntoIterator<Item = (TenantId, TenantClients)>,
+        tenants: impl IntoIterator<Item = TenantClients>,
         settings: CacheSettings,
         shared: Option<Arc<Shared>>,
         audit: Arc<Audit>,
+        previous: Option<&Self>,
     ) -> Self {
         let tier = shared.map(|shared| Arc::new(Tier { shared }));
-        let seats = Seats::new(Cells::new(
-            settings.max_users,
-            settings.idle,
-            settings.renewal_pause,
-        ));
-        let desk = |(tenant, clients): (TenantId, TenantClients)| {
-            let budget = clients.budget;
-            let desk = Desk {
-                client: clients.issuing,
-                directory: clients.directory,
-                service: clients.service.map(|(client, scopes)| {
-                    Service::new(client, scopes, settings.margins, &budget)
-                }),
-                pause: TenantPause::default(),
-                budget,
-                waiting: Semaphore::new(settings.max_waiting),
-                patience: settings.refresh_timeout,
-                issuing: metrics::Issuing::of(tenant.as_str()),
-                cells: Arc::clone(&seats.cells),
-                tier: tier.clone(),
-                margins: settings.margins,
-            };
-            (tenant, Arc::new(desk))
+        let CacheSettings {
+            max_users,
+            idle,
+            renewal_pause,
+            ..
+        } = settings;
+        let seats = previous.map_or_else(
+            || Arc::new(Seats::new(Cells::new(max_users, idle, renewal_pause))),
+            |previous| Arc::clone(&previous.seats),
+        );
+        let desk = |clients: TenantClients| {
+            let id = clients.tenant.id.clone();
+            let before = previous.and_then(|previous| previous.desks.get(&id));
+            let before = before.map(|desk| &**desk);
+            let around = (&seats.cells, tier.as_ref());
+            (id, Arc::new(Desk::new(clients, &settings, around, before)))
         };
         Self {
             desks: tenants.into_iter().map(desk).collect(),
+            revocations: previous
+                .map_or_else(TaskTracker::new, |previous| previous.revocations.clone()),
             seats,
             settings,
             tier,
             audit,
-            revocations: TaskTracker::new(),
+        }
+    }
+
+    /// A client of the tenant has another secret: that the old one was refused says nothing any more.
+    pub fn forgive(&self, tenant: &TenantId) {
+        if let Some(desk) = self.desks.get(tenant) {
+            desk.pause.forget();
         }
     }
 
@@ -262,7 +263,7 @@ impl Broker {
             let minting = desk.mint(seat, &cell, Turn::Later, deadline);
             async move {
                 let token = Arc::clone(held.value());
-                if asked.client.examine(&token.access).await == Liveness::NotKnownDead {
+                if asked.clients.issuing.examine(&token.access).await == Liveness::NotKnownDead {
                     return Ok(held);
                 }
                 cell.discard(&token);
@@ -290,7 +291,8 @@ impl Broker {
         deadline: Instant,
     ) -> Option<Result<Issued, BrokerError>> {
         let desk = self.desks.get(tenant)?;
-        let issued = desk.service.as_ref()?.token(deadline).await;
+        let service = desk.clients.service.as_ref()?;
+        let issued = service.token(desk.margins, deadline).await;
         if let Ok(issued) = &issued {
             desk.issuing.issued(issued.source, issued.token.remaining());
         }

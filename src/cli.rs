@@ -64,10 +64,13 @@ struct ConfigFiles {
 }
 
 impl ConfigFiles {
+    fn sources(&self) -> Sources {
+        Sources::from_process(self.files.clone())
+    }
+
     /// Prints all that is wrong when it cannot be used.
     fn load(&self) -> anyhow::Result<Config> {
-        let sources = Sources::from_process(self.files.clone());
-        config::load(&sources).map_err(|problems| {
+        config::load(&self.sources()).map_err(|problems| {
             let count = problems.0.len();
             anyhow::anyhow!(
                 "the configuration cannot be used ({count} problem{}):\n{problems}",

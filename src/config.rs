@@ -6,6 +6,9 @@
 
 mod check;
 mod env;
+mod files;
+mod fingerprint;
+mod fixed;
 mod problem;
 mod raw;
 mod redact;
@@ -21,6 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use serde_json::Value;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::limits::Rates;
@@ -40,6 +44,10 @@ use crate::telemetry::LogFormat;
 use crate::tenant::{Rate, ScopeSet, Tenant, TenantId};
 use crate::tls::TlsSources;
 
+use fingerprint::Fingerprints;
+
+pub use fingerprint::Fingerprint;
+pub use fixed::Fixed;
 pub use problem::{Place, Problem, Problems};
 
 /// Where the configuration comes from: files first, then the environment on top.
@@ -95,13 +103,13 @@ pub struct Config {
     pub tenants: BTreeMap<TenantId, TenantConfig>,
     /// What the operator should know, though it keeps nothing from starting.
     pub warnings: Vec<Problem>,
-    redacted: serde_json::Value,
+    redacted: Value,
 }
 
 impl Config {
     /// The effective configuration: all layers merged, defaults filled in, every secret replaced by
     /// `(secret)`. The names of files and variables that hold secrets are shown.
-    pub fn redacted(&self) -> &serde_json::Value {
+    pub fn redacted(&self) -> &Value {
         &self.redacted
     }
 }
@@ -136,6 +144,8 @@ pub struct Server {
 pub struct Ops {
     /// Where to listen.
     pub listen: SocketAddr,
+    /// What a caller of `POST /reload` has to show.
+    pub token: Option<Secret>,
 }
 
 /// `[log]`.
@@ -181,6 +191,8 @@ pub struct SessionTable {
     /// How its sessions become users: there for every kind that does not name one. The scope is a
     /// set of every tenant that the mapping can reach.
     pub users: Option<Users>,
+    /// Tells whether it is still the same.
+    pub fingerprint: Fingerprint,
 }
 
 /// What a session table accepts.
@@ -219,6 +231,8 @@ pub struct TenantConfig {
     pub service: Option<OtherClient>,
     /// Whether the pages that the OAuth client allows count as well. Only with `management`.
     pub origins_from_client: bool,
+    /// Tells whether it is still the same, the clients' secrets and keys aside.
+    pub fingerprint: Fingerprint,
 }
 
 /// An OAuth client that acts for itself.
@@ -231,8 +245,25 @@ pub struct OtherClient {
 }
 
 /// The JSON Schema of the configuration files.
-pub fn schema() -> serde_json::Value {
+pub fn schema() -> Value {
     schema::published()
+}
+
+/// All files that decide what the configuration is: the sources, with their directories, and what they
+/// name. Those of `[server.tls]` are none of them: they are read again without a reload.
+pub fn files(sources: &Sources) -> Vec<PathBuf> {
+    let mut files = sources.files.clone();
+    // What is wrong is for `load` to say.
+    files.extend(source::files(&sources.files, &mut Vec::new()));
+    if let Ok(mut merged) = source::merge(sources, &schema::published()) {
+        if let Some(Value::Object(server)) = merged.value.get_mut("server") {
+            server.remove("tls");
+        }
+        files.extend(files::named(&merged.value));
+    }
+    files.sort();
+    files.dedup();
+    files
 }
 
 /// Reads all sources. Either a configuration that can be served, or all that is wrong with it.
@@ -249,6 +280,7 @@ pub fn load(sources: &Sources) -> Result<Config, Problems> {
     };
     let later = validate::later::refuse(&mut value, &mut report);
     check::against(&published, &mut value, &later, &mut report);
+    let fingerprints = Fingerprints::of(&value);
     let config = validate::typed(&value, &later, &mut report);
 
     let problem::Report {
@@ -260,11 +292,12 @@ pub fn load(sources: &Sources) -> Result<Config, Problems> {
     }
     problems.sort_by(|one, other| one.path.cmp(&other.path));
     match config {
-        Some(config) if problems.is_empty() => Ok(Config {
-            warnings,
-            redacted: redact::effective(&published, value),
-            ..config
-        }),
+        Some(mut config) if problems.is_empty() => {
+            fingerprints.note(&mut config);
+            config.warnings = warnings;
+            config.redacted = redact::effective(&published, value);
+            Ok(config)
+        }
         _ => Err(Problems(problems)),
     }
 }

@@ -31,7 +31,7 @@ use axum_server::Handle;
 use axum_server::accept::NoDelayAcceptor;
 use hyper_util::rt::TokioTimer;
 
-use crate::app::App;
+use crate::app::live::Live;
 
 pub use problem::{Code, Problem};
 pub use tls::{Tls, TlsAcceptor};
@@ -43,7 +43,7 @@ const MAX_HEAD_BYTES: usize = 64 * 1024;
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// All public routes, framed with what holds for every one of them.
-pub fn router(app: &Arc<App>) -> Router {
+pub fn router(live: &Arc<Live>) -> Router {
     let routes = Router::new()
         .route(
             "/session-token",
@@ -66,9 +66,8 @@ pub fn router(app: &Arc<App>) -> Router {
                 Code::MethodNotAllowed,
                 "This path answers other methods; see the Allow header.",
             )
-        })
-        .with_state(Arc::clone(app));
-    frame::around(routes, app)
+        });
+    frame::around(routes, live)
 }
 
 /// The process lives; nothing more is claimed.

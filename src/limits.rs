@@ -98,6 +98,20 @@ impl Limits {
         }
     }
 
+    /// The same, with what was counted before where the rate is still that of then.
+    #[must_use]
+    pub fn after(self, previous: &Self) -> Self {
+        Self {
+            sessions: self
+                .sessions
+                .map(|now| now.after(previous.sessions.as_ref())),
+            failures: self
+                .failures
+                .map(|now| now.after(previous.failures.as_ref())),
+            ..self
+        }
+    }
+
     /// One more call of a proven session.
     pub fn session(&self, session: [u8; 32]) -> Result<(), Exceeded> {
         let Some(sessions) = &self.sessions else {
@@ -159,6 +173,16 @@ impl<K: Hash + Eq + Send + Sync + 'static> Limiters<K> {
         Self {
             per_minute,
             limiters,
+        }
+    }
+
+    fn after(self, previous: Option<&Self>) -> Self {
+        match previous {
+            Some(previous) if previous.per_minute == self.per_minute => Self {
+                limiters: previous.limiters.clone(),
+                ..self
+            },
+            _ => self,
         }
     }
 

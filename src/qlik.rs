@@ -9,6 +9,7 @@ pub mod management;
 mod oauth_clients;
 mod revoke;
 pub mod token;
+mod tries;
 mod users;
 
 use std::time::Duration;

@@ -132,13 +132,13 @@ pub enum Authenticator {
 /// The chain.
 #[derive(Debug)]
 pub struct Sessions {
-    tables: Vec<Table>,
+    tables: Vec<Arc<Table>>,
     looks: Looks,
 }
 
 impl Sessions {
     /// The tables in the order in which they are tried.
-    pub fn new(tables: Vec<Table>) -> Self {
+    pub fn new(tables: Vec<Arc<Table>>) -> Self {
         let looks = Looks::of(&tables);
         Self { tables, looks }
     }
@@ -170,11 +170,11 @@ impl Sessions {
 
     /// A table by its place, as [`Person::table`] names it.
     pub fn table(&self, index: usize) -> Option<&Table> {
-        self.tables.get(index)
+        self.tables.get(index).map(|table| &**table)
     }
 
     /// All tables.
-    pub fn tables(&self) -> &[Table] {
+    pub fn tables(&self) -> &[Arc<Table>] {
         &self.tables
     }
 

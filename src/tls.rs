@@ -15,7 +15,7 @@ use webpki::EndEntityCert;
 use crate::secret::{Secret, SecretSource};
 
 /// `[server.tls]`: where the PEM texts are.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsSources {
     /// The certificate chain.
     pub certificate: SecretSource,

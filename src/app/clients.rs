@@ -41,6 +41,12 @@ impl<'a> Clients<'a> {
         })
     }
 
+    /// The same with the budget of clients that were there before.
+    #[must_use]
+    pub fn sharing(self, budget: Arc<Budget>) -> Self {
+        Self { budget, ..self }
+    }
+
     /// A turn for a command, which makes a few calls and has a minute for each.
     pub async fn turn(&self) -> Result<Granted, QlikError> {
         let ticket = Ticket {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::App;
 use crate::directory::Directory;
@@ -18,27 +19,29 @@ const AT_START: Duration = Duration::from_secs(5);
 const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Reads the lists once, so that pages are served from the first request on, and goes on to keep
-/// them fresh `every` so often.
-pub async fn follow(app: &Arc<App>, every: Duration) {
+/// them fresh `every` so often. Those that are followed already are left alone.
+pub async fn follow(app: &App, every: Duration) {
     let mut first_looks = Vec::new();
-    for id in &app.origins_from_client {
-        let tenant = app.admissions.tenants().get(id);
-        let directory = app.admissions.directories().get(id);
-        let Some((tenant, directory)) = tenant.zip(directory) else {
+    for served in app.tenants.values() {
+        let clients = &served.clients;
+        let directory = clients.directory.as_ref();
+        let Some(directory) = directory.filter(|_| served.origins_from_client) else {
             continue;
         };
-        let (tenant, directory) = (Arc::clone(tenant), Arc::clone(directory));
-        let (looked, first_look) = tokio::sync::oneshot::channel();
-        tokio::spawn(async move {
-            let mut read = look(&tenant, &directory).await;
-            // Nobody waits any more if it took long.
-            let _ = looked.send(());
-            loop {
-                sleep(if read { every } else { AGAIN.min(every) }).await;
-                read = look(&tenant, &directory).await;
-            }
+        served.following.get_or_init(|| {
+            let (tenant, directory) = (Arc::clone(&clients.tenant), Arc::clone(directory));
+            let (looked, first_look) = tokio::sync::oneshot::channel();
+            first_looks.push(first_look);
+            AbortOnDropHandle::new(tokio::spawn(async move {
+                let mut read = look(&tenant, &directory).await;
+                // Nobody waits any more if it took long.
+                let _ = looked.send(());
+                loop {
+                    sleep(if read { every } else { AGAIN.min(every) }).await;
+                    read = look(&tenant, &directory).await;
+                }
+            }))
         });
-        first_looks.push(first_look);
     }
     let all = futures_util::future::join_all(first_looks);
     drop(timeout(AT_START, all).await);

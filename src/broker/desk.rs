@@ -10,43 +10,66 @@ use super::error::{BrokerError, MintError};
 use super::issued::{Issued, UserToken};
 use super::pause::TenantPause;
 use super::seat::Seat;
-use super::service::Service;
 use super::tier::{Epoch, Next, Tier, Wanted};
-use super::{AFTER_DEADLINE, KEPT_FOR, RETURN_WITHIN};
-use crate::budget::{Budget, Granted, Ticket, Turn};
-use crate::directory::{Directory, Prepared, Standing};
+use super::{AFTER_DEADLINE, CacheSettings, KEPT_FOR, RETURN_WITHIN, TenantClients};
+use crate::budget::{Granted, Ticket, Turn};
+use crate::directory::{Prepared, Standing};
 use crate::expiring::{Lease, Margins};
 use crate::mapping::{Profile, UserLookup};
-use crate::qlik::{AccessToken, QlikClient, QlikError};
-use crate::telemetry::audit::Audit;
+use crate::qlik::{AccessToken, QlikError};
 use crate::telemetry::metrics::Issuing;
-use crate::tenant::{Grant, TenantId};
+use crate::tenant::{Grant, Tenant};
 
-/// How long a revocation waits for its turn: callers go first, and nobody waits for it.
-const REVOKE_PATIENCE: Duration = Duration::from_secs(600);
 /// Who waited longer than this for a turn looks again whether it is needed.
 const A_WHILE: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(super) struct Desk {
-    pub client: QlikClient,
-    /// Who the tenant's users are, where a management client can tell.
-    pub directory: Option<Arc<Directory>>,
-    pub service: Option<Service>,
-    pub pause: TenantPause,
-    pub budget: Arc<Budget>,
+    pub clients: TenantClients,
+    /// The tenant as it was configured before, where its tokens have other keys than now.
+    pub former: Vec<Arc<Tenant>>,
+    pub pause: Arc<TenantPause>,
     /// Requests that may still come in to wait for a mint.
-    pub waiting: Semaphore,
+    pub waiting: Arc<Semaphore>,
+    max_waiting: usize,
     /// How long asking the tenant may take, once it is our turn.
     pub patience: Duration,
     pub issuing: Issuing,
-    pub cells: Arc<Cells>,
+    cells: Arc<Cells>,
     /// The tokens of the other replicas.
     pub tier: Option<Arc<Tier>>,
     pub margins: Margins,
 }
 
 impl Desk {
+    /// Where there was one `before`, it is known who waits, which tokens may be there, and, for the same
+    /// clients, that they are refused.
+    pub fn new(
+        clients: TenantClients,
+        settings: &CacheSettings,
+        (cells, tier): (&Arc<Cells>, Option<&Arc<Tier>>),
+        before: Option<&Self>,
+    ) -> Self {
+        let same_clients =
+            before.filter(|before| Arc::ptr_eq(&before.clients.issuing, &clients.issuing));
+        let same_bound = before.filter(|before| before.max_waiting == settings.max_waiting);
+        Self {
+            former: before.map_or_else(Vec::new, |before| before.former(&clients.tenant)),
+            pause: same_clients.map_or_else(Arc::default, |before| Arc::clone(&before.pause)),
+            waiting: same_bound.map_or_else(
+                || Arc::new(Semaphore::new(settings.max_waiting)),
+                |before| Arc::clone(&before.waiting),
+            ),
+            max_waiting: settings.max_waiting,
+            patience: settings.refresh_timeout,
+            issuing: Issuing::of(clients.tenant.id.as_str()),
+            cells: Arc::clone(cells),
+            tier: tier.cloned(),
+            margins: settings.margins,
+            clients,
+        }
+    }
+
     /// The load of a user's cell. It owns all it needs: the caller may leave meanwhile.
     pub fn mint(
         self: &Arc<Self>,
@@ -141,7 +164,7 @@ impl Desk {
         if let Some((error, left)) = self.pause.current() {
             return Err(paused(error, left));
         }
-        let retry_after = self.budget.throttle_left();
+        let retry_after = self.clients.budget.throttle_left();
         if Instant::now() + retry_after >= deadline {
             return Err(paused(QlikError::Throttled { retry_after }, retry_after));
         }
@@ -150,10 +173,15 @@ impl Desk {
             user: Some(user.digest()),
             until: deadline + KEPT_FOR,
         };
-        let turn = self.budget.turn(ticket).await.map_err(|retry_after| {
-            // Its place is gone, and the next one who asks gets a new one.
-            paused(QlikError::Throttled { retry_after }, Duration::ZERO)
-        })?;
+        let turn = self
+            .clients
+            .budget
+            .turn(ticket)
+            .await
+            .map_err(|retry_after| {
+                // Its place is gone, and the next one who asks gets a new one.
+                paused(QlikError::Throttled { retry_after }, Duration::ZERO)
+            })?;
         Ok((turn, deadline.max(Instant::now() + self.patience)))
     }
 
@@ -161,7 +189,7 @@ impl Desk {
     pub fn trouble(&self) -> Option<&'static str> {
         match self.pause.current() {
             Some(_) => Some("client_refused"),
-            None => (!self.budget.throttle_left().is_zero()).then_some("throttled"),
+            None => (!self.clients.budget.throttle_left().is_zero()).then_some("throttled"),
         }
     }
 
@@ -178,7 +206,11 @@ impl Desk {
         }
         let kept = Instant::now() + KEPT_FOR;
         Err(
-            match self.budget.keep(seat.key.digest(), &seat.source, kept) {
+            match self
+                .clients
+                .budget
+                .keep(seat.key.digest(), &seat.source, kept)
+            {
                 Some(wait) => BrokerError::Queued {
                     retry_after: wait.min(RETURN_WITHIN),
                 },
@@ -201,7 +233,7 @@ impl Desk {
             error,
             tenant_pause: None,
         };
-        let prepared = match (&self.directory, profile) {
+        let prepared = match (&self.clients.directory, profile) {
             (Some(directory), Some(profile)) => {
                 let half = half_way(deadline);
                 Box::pin(directory.prepare(&grant.user, profile, half)).await
@@ -210,7 +242,8 @@ impl Desk {
         };
         let prepared = prepared.map_err(failed)?;
         let asking = self
-            .client
+            .clients
+            .issuing
             .impersonate(&grant.user, &grant.scopes, turn, deadline);
         let minted = match (asking.await, &prepared) {
             // It may only have to be created, which may succeed in a moment.
@@ -228,7 +261,7 @@ impl Desk {
     /// The statuses and codes of a refusal are hardly documented: who is meant, the user or our
     /// client, is asked of the management client, where there is one.
     async fn explain(&self, error: QlikError, user: &UserLookup, deadline: Instant) -> QlikError {
-        let Some(directory) = &self.directory else {
+        let Some(directory) = &self.clients.directory else {
             return error;
         };
         let may_be_the_user = matches!(
@@ -253,30 +286,6 @@ impl Desk {
             },
             (Standing::Active, error) => error,
         }
-    }
-
-    pub async fn revoke(&self, token: &UserToken, audit: &Audit, tenant: &TenantId, user: &str) {
-        // Revoking shares the tier of minting.
-        let until = Instant::now() + REVOKE_PATIENCE;
-        let outcome = async {
-            let ticket = Ticket {
-                turn: Turn::Later,
-                user: None,
-                until,
-            };
-            let turn = self.budget.turn(ticket).await;
-            let turn = turn.map_err(|retry_after| QlikError::Throttled { retry_after })?;
-            let deadline = Instant::now() + self.patience;
-            self.client.revoke(&token.access, turn, deadline).await
-        };
-        let outcome = match outcome.await {
-            Ok(()) => "ok",
-            Err(error) => {
-                tracing::warn!(%tenant, %error, "a token could not be revoked");
-                "failed"
-            }
-        };
-        audit.revocation(tenant.as_str(), user, &token.access.id, outcome);
     }
 }
 

@@ -13,7 +13,7 @@ impl Broker {
     /// Notes how the budgets stand.
     pub fn measure(&self) {
         for (tenant, desk) in &self.desks {
-            let (waiting, available) = desk.budget.level();
+            let (waiting, available) = desk.clients.budget.level();
             metrics::budget(tenant.as_str(), waiting, available);
         }
     }

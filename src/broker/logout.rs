@@ -4,6 +4,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use tokio::time::{Duration, Instant};
 use tracing::Instrument;
 
 use super::Broker;
@@ -12,10 +13,15 @@ use super::desk::Desk;
 use super::issued::UserToken;
 use super::seat::Seat;
 use super::tier::{Dead, Farewell};
+use crate::budget::{Ticket, Turn};
 use crate::mapping::UserLookup;
+use crate::qlik::QlikError;
 use crate::shared::{Kind, Notice};
 use crate::telemetry::audit::Audit;
-use crate::tenant::{Grant, Tenant, TenantId};
+use crate::tenant::{Grant, ScopeSet, Tenant, TenantId};
+
+/// How long a revocation waits for its turn: callers go first, and nobody waits for it.
+const REVOKE_PATIENCE: Duration = Duration::from_secs(600);
 
 /// Tokens that are to be revoked.
 struct Revocations {
@@ -35,10 +41,11 @@ impl Broker {
         let Some(desk) = self.desks.get(&tenant.id) else {
             return;
         };
-        let keys = tenant
-            .scope_sets()
-            .map(|scopes| UserKey::new(tenant, user, scopes));
-        let keys: Vec<_> = keys.collect();
+        let keys: Vec<_> = std::iter::once(tenant)
+            .chain(desk.former.iter().map(|former| &**former))
+            .flat_map(|tenant| tenant.scope_sets().map(move |scopes| (tenant, scopes)))
+            .map(|(tenant, scopes)| UserKey::new(tenant, user, scopes))
+            .collect();
         let ended = self.end(desk, &keys, seat);
         let mut revocations = self.revocations_of(desk, tenant, user);
         let tier = self.tier.clone();
@@ -152,7 +159,7 @@ impl Broker {
         let ended = self.seats.end(keys.iter().copied(), seat);
         // Ended first: a mint that still waits for its turn then knows why it gets none.
         for key in keys {
-            desk.budget.leave(key.digest());
+            desk.clients.budget.leave(key.digest());
         }
         ended
     }
@@ -191,5 +198,51 @@ impl Revocations {
                 .revoke(token, &self.audit, &self.tenant, &self.user_hash)
                 .await;
         }
+    }
+}
+
+impl Desk {
+    /// What a logout must not forget when the tenant is configured as `now`.
+    pub fn former(&self, now: &Arc<Tenant>) -> Vec<Arc<Tenant>> {
+        let mut former = self.former.clone();
+        let then = &self.clients.tenant;
+        let is_known = |scopes: &ScopeSet| {
+            let mut known = former.iter().chain([now]);
+            known.any(|known| {
+                (&known.url, &known.client_id) == (&then.url, &then.client_id)
+                    && known.scope_set(scopes).is_some()
+            })
+        };
+        if !then.scope_sets().all(is_known) {
+            former.push(Arc::clone(then));
+        }
+        former
+    }
+
+    async fn revoke(&self, token: &UserToken, audit: &Audit, tenant: &TenantId, user: &str) {
+        // Revoking shares the tier of minting.
+        let until = Instant::now() + REVOKE_PATIENCE;
+        let outcome = async {
+            let ticket = Ticket {
+                turn: Turn::Later,
+                user: None,
+                until,
+            };
+            let turn = self.clients.budget.turn(ticket).await;
+            let turn = turn.map_err(|retry_after| QlikError::Throttled { retry_after })?;
+            let deadline = Instant::now() + self.patience;
+            self.clients
+                .issuing
+                .revoke(&token.access, turn, deadline)
+                .await
+        };
+        let outcome = match outcome.await {
+            Ok(()) => "ok",
+            Err(error) => {
+                tracing::warn!(%tenant, %error, "a token could not be revoked");
+                "failed"
+            }
+        };
+        audit.revocation(tenant.as_str(), user, &token.access.id, outcome);
     }
 }

@@ -34,6 +34,11 @@ impl TenantPause {
         (!left.is_zero()).then_some((error, left))
     }
 
+    /// The tenant is asked again at once.
+    pub fn forget(&self) {
+        *self.state() = State::default();
+    }
+
     /// Learns from how a mint went.
     pub fn note(&self, user: UserKey, error: Option<&QlikError>) {
         let mut state = self.state();

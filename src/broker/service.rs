@@ -10,13 +10,14 @@ use super::issued::{Issued, UserToken};
 use super::tier::Epoch;
 use crate::budget::{Budget, Ticket, Turn};
 use crate::expiring::{ExpiringCell, Lease, Margins};
-use crate::qlik::{QlikClient, QlikError};
+use crate::qlik::{Credential, QlikClient, QlikError};
 use crate::tenant::ScopeSet;
 
 const PATIENCE: Duration = Duration::from_secs(15);
 
+/// See the module.
 #[derive(Debug)]
-pub(super) struct Service {
+pub struct Service {
     inner: Arc<Inner>,
     cell: Arc<ExpiringCell<UserToken, MintError>>,
 }
@@ -25,34 +26,37 @@ pub(super) struct Service {
 struct Inner {
     client: QlikClient,
     scopes: ScopeSet,
-    margins: Margins,
     /// The whole tenant's.
     budget: Arc<Budget>,
 }
 
 impl Service {
-    pub fn new(
-        client: QlikClient,
-        scopes: ScopeSet,
-        margins: Margins,
-        budget: &Arc<Budget>,
-    ) -> Self {
+    /// Asks for these scopes; has no token yet.
+    pub fn new(client: QlikClient, scopes: ScopeSet, budget: Arc<Budget>) -> Self {
         Self {
             inner: Arc::new(Inner {
                 client,
                 scopes,
-                margins,
-                budget: Arc::clone(budget),
+                budget,
             }),
             cell: Arc::default(),
         }
     }
 
-    pub async fn token(&self, deadline: Instant) -> Result<Issued, BrokerError> {
+    /// See [`QlikClient::renew`].
+    pub fn renew(&self, credential: &Credential) -> bool {
+        self.inner.client.renew(credential)
+    }
+
+    pub(super) async fn token(
+        &self,
+        margins: Margins,
+        deadline: Instant,
+    ) -> Result<Issued, BrokerError> {
         let getting = self.cell.get(|| {
             let inner = Arc::clone(&self.inner);
             // With a patience of its own: what one caller has no time for, others may wait for.
-            async move { inner.ask(Instant::now() + PATIENCE).await }
+            async move { inner.ask(margins, Instant::now() + PATIENCE).await }
         });
         match timeout_at(deadline, getting).await {
             Ok(got) => Ok(got.map(Issued::from)?),
@@ -64,7 +68,11 @@ impl Service {
 }
 
 impl Inner {
-    async fn ask(&self, deadline: Instant) -> Result<Lease<UserToken>, MintError> {
+    async fn ask(
+        &self,
+        margins: Margins,
+        deadline: Instant,
+    ) -> Result<Lease<UserToken>, MintError> {
         let failed = |error| MintError {
             error,
             tenant_pause: None,
@@ -84,6 +92,6 @@ impl Inner {
         let access = asking.await.map_err(failed)?;
         let life = access.life;
         let token = Arc::new(UserToken::minted(access, None, Epoch::Start));
-        Ok(Lease::new(token, life, self.margins, 0.0))
+        Ok(Lease::new(token, life, margins, 0.0))
     }
 }

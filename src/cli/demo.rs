@@ -13,8 +13,10 @@ use clap::Args;
 use serde_json::json;
 
 use super::serve::{Running, report_panics, stop_signal};
+use crate::app::live::Live;
 use crate::config::{self, Sources};
 use crate::simulator::{Simulator, World};
+use crate::watch::Watch;
 use crate::{clock, telemetry};
 
 const CONFIG: &str = include_str!("../../config/demo.toml");
@@ -37,10 +39,13 @@ pub(super) fn run(options: &Options) -> anyhow::Result<()> {
         let tenant = tokio::net::TcpListener::from_std(free_port(9400)?)?;
         let simulator = Simulator::start_on(tenant, World::demo()).await?;
         let (public, ops) = (free_port(8080)?, free_port(9090)?);
-        let config = load(&simulator.url())?;
+        let (_file, sources) = sources(&simulator.url())?;
+        let config = config::load(&sources)?;
         let _logs = telemetry::start(config.log.level, config.log.format)?;
         report_panics();
-        let running = Running::on(public, ops, config).await?;
+        // Nobody changes this file, but the demo may be asked to read it again.
+        let live = Live::new(config, sources, Watch::new(Vec::new()))?;
+        let running = Running::on(public, ops, live).await?;
         print(&running, &simulator.url());
         let limit = Duration::from_secs(options.seconds.unwrap_or(u64::MAX >> 32));
         let stop = async move { tokio::time::timeout(limit, stop).await.unwrap_or_default() };
@@ -66,13 +71,11 @@ fn free_port(usual: u16) -> anyhow::Result<TcpListener> {
 }
 
 /// The demo's configuration, with the tenant's address as it came out.
-fn load(tenant_url: &str) -> anyhow::Result<config::Config> {
-    let path = Written::new(CONFIG)?;
+fn sources(tenant_url: &str) -> anyhow::Result<(Written, Sources)> {
+    let file = Written::new(CONFIG)?;
     let env = vec![("QTB__TENANTS__DEMO__URL".to_owned(), tenant_url.to_owned())];
-    Ok(config::load(&Sources {
-        files: vec![path.0.clone()],
-        env,
-    })?)
+    let files = vec![file.0.clone()];
+    Ok((file, Sources { files, env }))
 }
 
 /// A file that is gone when dropped: the program may run where its sources are not.

@@ -7,14 +7,16 @@ use std::time::Duration;
 
 use anyhow::Context;
 use axum_server::Handle;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, timeout_at};
 
 use super::ConfigFiles;
-use crate::app::{App, origins};
-use crate::config::{Config, Problem};
+use crate::app::live::Live;
+use crate::app::origins;
+use crate::config::{self, Config, Sources};
 use crate::http::Tls;
-use crate::{http, ops, telemetry, watch};
+use crate::watch::{self, Watch};
+use crate::{http, ops, telemetry};
 
 /// Histograms are folded this often, so that they do not grow between two scrapes.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
@@ -23,14 +25,20 @@ const METRICS_UPKEEP: Duration = Duration::from_secs(5);
 const SHARED_PATIENCE: Duration = Duration::from_secs(3);
 
 pub(super) fn run(files: &ConfigFiles) -> anyhow::Result<()> {
+    let sources = files.sources();
+    // The look comes first: what changes while the files are read is seen as a change.
+    let watch = Watch::new(config::files(&sources));
     let config = files.load()?;
     let _logs = telemetry::start(config.log.level, config.log.format)
         .context("logging could not be started")?;
     report_panics();
     super::runtime()?.block_on(async {
         let (stop, at_once) = (stop_signal()?, stop_signals(2)?);
-        let running = Running::start(config).await?;
+        let hangups = signal(SignalKind::hangup())?;
+        let running = Running::start(config, sources, watch).await?;
         tracing::info!(public = %running.public, ops = %running.ops, "listening");
+        tokio::spawn(reload_on(hangups, Arc::clone(&running.live)));
+        tokio::spawn(Arc::clone(&running.live).follow(watch::EVERY));
         tokio::select! {
             ended = running.until(stop) => ended,
             () = at_once => anyhow::bail!("stopped at once by a second signal"),
@@ -67,9 +75,17 @@ fn stop_signals(count: usize) -> anyhow::Result<impl Future<Output = ()>> {
     })
 }
 
+/// Reads the configuration again with each SIGHUP.
+async fn reload_on(mut hangups: Signal, live: Arc<Live>) {
+    while hangups.recv().await.is_some() {
+        // What came of it is in the log.
+        drop(live.reload().await);
+    }
+}
+
 /// A broker that listens.
 pub(super) struct Running {
-    app: Arc<App>,
+    live: Arc<Live>,
     /// Where browsers and back ends call.
     pub public: SocketAddr,
     /// Where operators look.
@@ -80,27 +96,23 @@ pub(super) struct Running {
 
 impl Running {
     /// Binds both listeners before anything is served, so that a port in use is found at once.
-    pub async fn start(config: Config) -> anyhow::Result<Self> {
+    async fn start(config: Config, sources: Sources, watch: Watch) -> anyhow::Result<Self> {
         let public = bind(config.server.listen, "server.listen")?;
         let ops = bind(config.ops.listen, "ops.listen")?;
-        Self::on(public, ops, config).await
+        let live = Live::new(config, sources, watch)?;
+        Self::on(public, ops, live).await
     }
 
     /// Serves on these listeners, whatever the configuration says about addresses.
-    pub async fn on(public: TcpListener, ops: TcpListener, config: Config) -> anyhow::Result<Self> {
-        for Problem {
-            path,
-            message,
-            remedy,
-            ..
-        } in &config.warnings
-        {
-            tracing::warn!(path, remedy, "{message}");
-        }
+    pub async fn on(
+        public: TcpListener,
+        ops: TcpListener,
+        live: Arc<Live>,
+    ) -> anyhow::Result<Self> {
+        let app = live.app();
         let addresses = (public.local_addr()?, ops.local_addr()?);
-        let tls = config.server.tls.clone().map(Tls::open).transpose();
+        let tls = app.server.tls.clone().map(Tls::open).transpose();
         let tls = tls.map_err(|error| anyhow::anyhow!("{error}"))?;
-        let app = App::build(config)?;
         if let Some(shared) = &app.shared {
             shared.ready(SHARED_PATIENCE).await;
         }
@@ -109,14 +121,14 @@ impl Running {
         let servers = [
             tokio::spawn(http::serve(
                 public,
-                http::router(&app),
+                http::router(&live),
                 handles[0].clone(),
                 http::HEAD_TIMEOUT,
                 tls.as_ref().map(Tls::acceptor),
             )),
             tokio::spawn(http::serve(
                 ops,
-                ops::router(&app),
+                ops::router(&live, addresses.1.ip()),
                 handles[1].clone(),
                 http::HEAD_TIMEOUT,
                 None,
@@ -134,7 +146,7 @@ impl Running {
             });
         }
         Ok(Self {
-            app,
+            live,
             public: addresses.0,
             ops: addresses.1,
             handles,
@@ -151,13 +163,14 @@ impl Running {
             () = stop => {}
         }
         tracing::info!("stopping");
-        self.app.stop();
-        tokio::time::sleep(self.app.server.shutdown_delay).await;
+        self.live.stop();
+        let app = self.live.app();
+        tokio::time::sleep(app.server.shutdown_delay).await;
         let [public_handle, ops_handle] = self.handles;
-        let grace = Instant::now() + self.app.server.shutdown_grace;
-        public_handle.graceful_shutdown(Some(self.app.server.shutdown_grace));
+        let grace = Instant::now() + app.server.shutdown_grace;
+        public_handle.graceful_shutdown(Some(app.server.shutdown_grace));
         public.await??;
-        if timeout_at(grace, self.app.broker.settle()).await.is_err() {
+        if timeout_at(grace, app.broker.settle()).await.is_err() {
             tracing::warn!("tokens of ended sessions were not revoked in time");
         }
         // The last to go: whoever probes readiness is told the truth until the end.

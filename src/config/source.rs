@@ -56,7 +56,7 @@ pub fn merge(sources: &Sources, published: &serde_json::Value) -> Result<Merged,
 }
 
 /// The files in order; a directory stands for its `*.toml`, sorted by name.
-fn files(paths: &[PathBuf], broken: &mut Vec<Problem>) -> Vec<PathBuf> {
+pub fn files(paths: &[PathBuf], broken: &mut Vec<Problem>) -> Vec<PathBuf> {
     let mut all = Vec::new();
     for path in paths {
         if !path.is_dir() {

@@ -16,7 +16,6 @@ use super::frame::Exchange;
 use super::presented::presented;
 use super::problem::{Code, Problem};
 use crate::admission::{Admission, AdmissionError, Admitted, Place};
-use crate::app::App;
 use crate::broker::{Source, UserToken};
 use crate::limits::Exceeded;
 use crate::session::back_end::{BackEnd, Permission};
@@ -38,7 +37,7 @@ pub(super) struct Facts {
 
 impl Facts {
     /// Writes the audit line.
-    pub fn audit(&self, app: &App, exchange: &Exchange, action: &str, problem: Option<&Problem>) {
+    pub fn audit(&self, exchange: &Exchange, action: &str, problem: Option<&Problem>) {
         let person = self.person.as_ref();
         let place = self.place.as_ref();
         let (tenant, user) = match (&self.named, person) {
@@ -50,7 +49,7 @@ impl Facts {
             (None, None) => ("", ""),
         };
         let issued = self.issued.as_ref();
-        app.audit.decision(&Decision {
+        exchange.app.audit.decision(&Decision {
             action,
             request_id: exchange.request_id(),
             tenant,
@@ -113,7 +112,6 @@ impl From<NotAdmitted> for Problem {
 
 /// Judges origin and credential, in this order. Nothing upstream happens before both are good.
 pub(super) async fn admit(
-    app: &App,
     exchange: &Exchange,
     headers: &HeaderMap,
     facts: &mut Facts,
@@ -121,7 +119,7 @@ pub(super) async fn admit(
     if matches!(exchange.origin, PageOrigin::Unlisted) {
         return Err(cors::refused().into());
     }
-    let admitted = prove_caller(app, exchange, &presented(exchange, headers)?).await?;
+    let admitted = prove_caller(exchange, &presented(exchange, headers)?).await?;
     match &admitted {
         Admitted::BackEnd(back_end) => {
             facts.back_end = Some(Arc::clone(back_end));
@@ -147,7 +145,6 @@ pub(super) async fn admit(
 
 /// The beginning of every route that is for back ends alone: who asks, what it may, its body.
 pub(super) async fn back_end(
-    app: &App,
     exchange: &Exchange,
     request: Request,
     needed: Permission,
@@ -155,7 +152,7 @@ pub(super) async fn back_end(
 ) -> Result<(Arc<BackEnd>, HeaderMap, Bytes), Problem> {
     let (head, body) = request.into_parts();
     body::check_length(&head.headers)?;
-    let Admitted::BackEnd(back_end) = admit(app, exchange, &head.headers, facts).await? else {
+    let Admitted::BackEnd(back_end) = admit(exchange, &head.headers, facts).await? else {
         return Err(Problem::new(
             Code::CallerNotAllowed,
             "This call is for back ends; a person's session cannot make it.",
@@ -169,17 +166,17 @@ pub(super) async fn back_end(
 /// Proves what a caller shows. Of an address that had too many credentials refused, only what was
 /// proven before, or can be judged without a signature and without asking anybody, is looked at.
 async fn prove_caller(
-    app: &App,
     exchange: &Exchange,
     presented: &Presented<'_>,
 ) -> Result<Admitted, NotAdmitted> {
-    if let Some(known) = remembered(app, presented).await? {
+    let app = &exchange.app;
+    if let Some(known) = remembered(exchange, presented).await? {
         return Ok(known);
     }
     if !app.admissions.sessions().judges_at_once(presented) {
         app.limits.may_judge(exchange.client)?;
     }
-    let judged = judge(app, exchange, presented).await;
+    let judged = judge(exchange, presented).await;
     // Not one that has ended: an honest page shows those, and so do all behind its address.
     if let Err(AdmissionError::Session(SessionError::Invalid(_) | SessionError::UnknownHandle)) =
         &judged
@@ -191,30 +188,26 @@ async fn prove_caller(
 
 /// Proves a credential that somebody else showed to the caller.
 pub(super) async fn prove(
-    app: &App,
     exchange: &Exchange,
     presented: &Presented<'_>,
 ) -> Result<Admitted, AdmissionError> {
-    match remembered(app, presented).await? {
+    match remembered(exchange, presented).await? {
         Some(known) => Ok(known),
-        None => judge(app, exchange, presented).await,
+        None => judge(exchange, presented).await,
     }
 }
 
 async fn remembered(
-    app: &App,
+    exchange: &Exchange,
     presented: &Presented<'_>,
 ) -> Result<Option<Admitted>, AdmissionError> {
-    let known = app.admissions.remembered(presented).await?;
+    let known = exchange.app.admissions.remembered(presented).await?;
     Ok(known.map(Admitted::Person))
 }
 
 /// Judges one credential within the request's deadline.
-async fn judge(
-    app: &App,
-    exchange: &Exchange,
-    presented: &Presented<'_>,
-) -> Result<Admitted, AdmissionError> {
+async fn judge(exchange: &Exchange, presented: &Presented<'_>) -> Result<Admitted, AdmissionError> {
+    let app = &exchange.app;
     if presented.is_key() {
         return app.admissions.admit(presented).await;
     }

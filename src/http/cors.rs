@@ -1,8 +1,6 @@
 //! Which pages may read our answers (Fetch standard, "CORS protocol"). Exact matches only.
 
-use std::sync::Arc;
-
-use axum::extract::{Request, State};
+use axum::Extension;
 use axum::http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
     ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ORIGIN,
@@ -10,6 +8,7 @@ use axum::http::header::{
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 
+use super::frame::Exchange;
 use super::problem::{Code, Problem};
 use crate::app::App;
 
@@ -79,8 +78,8 @@ pub(super) fn refused() -> Problem {
 }
 
 /// Answers a preflight. A request that is none gets the same: OPTIONS never does anything.
-pub(super) async fn preflight(State(app): State<Arc<App>>, request: Request) -> Response {
-    if PageOrigin::of(&app, request.headers()).listed().is_none() {
+pub(super) async fn preflight(Extension(exchange): Extension<Exchange>) -> Response {
+    if exchange.origin.listed().is_none() {
         return refused().into_response();
     }
     let headers = [
@@ -88,7 +87,7 @@ pub(super) async fn preflight(State(app): State<Arc<App>>, request: Request) -> 
             ACCESS_CONTROL_ALLOW_METHODS,
             HeaderValue::from_static("POST"),
         ),
-        (ACCESS_CONTROL_ALLOW_HEADERS, allowed_headers(&app)),
+        (ACCESS_CONTROL_ALLOW_HEADERS, allowed_headers(&exchange.app)),
         (ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600")),
     ];
     (StatusCode::NO_CONTENT, headers).into_response()

@@ -26,6 +26,7 @@ use super::cors::PageOrigin;
 use super::problem::{Code, Problem};
 use super::tls::ClientNames;
 use crate::app::App;
+use crate::app::live::Live;
 use crate::telemetry::metrics::Requests;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -49,13 +50,15 @@ const ROUTES: [&str; 7] = [
 
 #[derive(Clone)]
 struct Frame {
-    app: Arc<App>,
+    live: Arc<Live>,
     requests: Arc<[Requests]>,
 }
 
 /// What the frame knows of a request.
 #[derive(Clone, Debug)]
 pub(super) struct Exchange {
+    /// The broker that serves it from its beginning to its end, whatever is reloaded meanwhile.
+    pub app: Arc<App>,
     pub request_id: HeaderValue,
     pub deadline: Instant,
     pub origin: PageOrigin,
@@ -95,40 +98,41 @@ impl Exchange {
 pub(super) struct Public;
 
 /// Puts the frame around the routes.
-pub(super) fn around(routes: Router, app: &Arc<App>) -> Router {
+pub(super) fn around(routes: Router, live: &Arc<Live>) -> Router {
     let state = Frame {
-        app: Arc::clone(app),
+        live: Arc::clone(live),
         requests: ROUTES.map(Requests::of).into(),
     };
     routes.layer(from_fn_with_state(state, frame))
 }
 
 async fn frame(State(state): State<Frame>, mut request: Request, next: Next) -> Response {
-    let app = &state.app;
+    let app = state.live.app();
     let started = Instant::now();
     let peer = peer(&request);
     let exchange = Exchange {
         request_id: request_id(request.headers()),
         deadline: started + app.request_timeout(),
-        origin: PageOrigin::of(app, request.headers()),
+        origin: PageOrigin::of(&app, request.headers()),
         place: Arc::default(),
         peer,
         names: request.extensions_mut().remove().unwrap_or_default(),
         client: client_address(peer, request.headers(), &app.server.trusted_proxies),
+        app,
     };
     let requests = requests_of(&state.requests, &request);
     request.extensions_mut().insert(exchange.clone());
-    let mut response = guarded(app, &exchange, request, next).await;
+    let mut response = guarded(&exchange, request, next).await;
 
     let problem = response.extensions_mut().remove::<Problem>();
     if let Some(problem) = &problem {
         let allow = response.headers_mut().remove(ALLOW);
-        response = problem.render(&app.server.public_url, exchange.request_id());
+        response = problem.render(&exchange.app.server.public_url, exchange.request_id());
         response
             .headers_mut()
             .extend(allow.map(|allow| (ALLOW, allow)));
     }
-    finish(app, &exchange, problem.as_ref(), &mut response);
+    finish(&exchange, problem.as_ref(), &mut response);
     requests.answered(
         problem.map(|problem| problem.code.as_str()),
         started.elapsed(),
@@ -136,14 +140,14 @@ async fn frame(State(state): State<Frame>, mut request: Request, next: Next) -> 
     response
 }
 
-async fn guarded(app: &App, exchange: &Exchange, request: Request, next: Next) -> Response {
+async fn guarded(exchange: &Exchange, request: Request, next: Next) -> Response {
     if head_bytes(&request) > MAX_HEAD_BYTES {
         let close = [(CONNECTION, HeaderValue::from_static("close"))];
         return (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, close).into_response();
     }
     // Whether the process lives must be seen just when it is overloaded.
     let is_probe = request.uri().path() == "/healthz";
-    let place = Arc::clone(&app.places).try_acquire_owned();
+    let place = Arc::clone(&exchange.app.places).try_acquire_owned();
     if place.is_err() && !is_probe {
         return Problem::new(
             Code::Overloaded,
@@ -185,7 +189,7 @@ fn head_bytes(request: &Request) -> usize {
 }
 
 /// The headers of every answer.
-fn finish(app: &App, exchange: &Exchange, problem: Option<&Problem>, response: &mut Response) {
+fn finish(exchange: &Exchange, problem: Option<&Problem>, response: &mut Response) {
     let is_public = response.extensions().get::<Public>().is_some();
     let headers = response.headers_mut();
     headers.reserve(12);
@@ -202,7 +206,7 @@ fn finish(app: &App, exchange: &Exchange, problem: Option<&Problem>, response: &
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         headers.append(VARY, HeaderValue::from_static("Origin"));
         if problem.is_none_or(|problem| problem.code != Code::OriginNotAllowed) {
-            exchange.origin.open(app, headers);
+            exchange.origin.open(&exchange.app, headers);
         }
     }
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
@@ -211,7 +215,7 @@ fn finish(app: &App, exchange: &Exchange, problem: Option<&Problem>, response: &
         CONTENT_SECURITY_POLICY,
         HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"),
     );
-    if app.server.tls.is_some() {
+    if exchange.app.server.tls.is_some() {
         headers.insert(STRICT_TRANSPORT_SECURITY, HSTS);
     }
     headers.insert(REQUEST_ID, exchange.request_id.clone());
@@ -278,6 +282,7 @@ fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAdd
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::watch::Watch;
     use axum::routing::get;
     use serde_json::Value;
 
@@ -302,14 +307,15 @@ mod tests {
             files: vec![path.clone()],
             env: Vec::new(),
         };
-        let app = App::build(crate::config::load(&sources).unwrap()).unwrap();
+        let config = crate::config::load(&sources).unwrap();
+        let live = Live::new(config, sources, Watch::new(Vec::new())).unwrap();
         std::fs::remove_file(path).unwrap();
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let handle = axum_server::Handle::new();
         tokio::spawn(super::super::serve(
             listener,
-            around(routes, &app),
+            around(routes, &live),
             handle,
             Duration::from_secs(5),
             None,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Extension;
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
@@ -16,7 +16,6 @@ use super::frame::Exchange;
 use super::named::{Lookup, named_tenant, named_user};
 use super::problem::{Code, Problem};
 use crate::admission::{Admission, AdmissionError, Admitted};
-use crate::app::App;
 use crate::session::back_end::{BackEnd, Permission};
 use crate::session::{Presented, SessionError};
 
@@ -31,26 +30,17 @@ struct LogoutRequest {
 }
 
 /// Idempotent: what has ended already is 204 as well.
-pub(super) async fn logout(
-    State(app): State<Arc<App>>,
-    Extension(exchange): Extension<Exchange>,
-    request: Request,
-) -> Response {
+pub(super) async fn logout(Extension(exchange): Extension<Exchange>, request: Request) -> Response {
     let mut facts = Facts::default();
-    let outcome = answer(&app, &exchange, request, &mut facts).await;
-    facts.audit(&app, &exchange, ACTION, outcome.as_ref().err());
+    let outcome = answer(&exchange, request, &mut facts).await;
+    facts.audit(&exchange, ACTION, outcome.as_ref().err());
     outcome.map(|()| StatusCode::NO_CONTENT).into_response()
 }
 
-async fn answer(
-    app: &App,
-    exchange: &Exchange,
-    request: Request,
-    facts: &mut Facts,
-) -> Result<(), Problem> {
+async fn answer(exchange: &Exchange, request: Request, facts: &mut Facts) -> Result<(), Problem> {
     let (head, body) = request.into_parts();
     body::check_length(&head.headers)?;
-    let admitted = match admit(app, exchange, &head.headers, facts).await {
+    let admitted = match admit(exchange, &head.headers, facts).await {
         // It was good, or may have been: only its time is over.
         Err(NotAdmitted::Unproven(error)) if is_over(&error) => return Ok(()),
         admitted => admitted?,
@@ -65,7 +55,7 @@ async fn answer(
                     "A session can only end itself; send no body.",
                 ));
             }
-            end(app, exchange, &admission).await;
+            end(exchange, &admission).await;
             facts.place = admission.place_now();
             Ok(())
         }
@@ -74,11 +64,9 @@ async fn answer(
             let asked = parse(&head.headers, &body)?;
             match (&asked.session, &asked.user_lookup) {
                 (Some(session), None) => {
-                    end_session(app, exchange, &back_end, session, &asked, facts).await
+                    end_session(exchange, &back_end, session, &asked, facts).await
                 }
-                (None, Some(lookup)) => {
-                    end_user(app, exchange, &back_end, lookup, &asked, facts).await
-                }
+                (None, Some(lookup)) => end_user(exchange, &back_end, lookup, &asked, facts).await,
                 _ => Err(Problem::new(
                     Code::RequestInvalid,
                     "Name either `session` or `user_lookup`.",
@@ -95,8 +83,9 @@ fn is_over(error: &AdmissionError) -> bool {
 }
 
 /// The session has ended at once, whatever the tenant says when it has to be asked whose it is.
-async fn end(app: &App, exchange: &Exchange, admission: &Admission) {
-    let ending = app
+async fn end(exchange: &Exchange, admission: &Admission) {
+    let ending = exchange
+        .app
         .admissions
         .log_out(admission)
         .instrument(exchange.span());
@@ -108,7 +97,6 @@ fn parse(headers: &HeaderMap, body: &[u8]) -> Result<LogoutRequest, Problem> {
 }
 
 async fn end_session(
-    app: &App,
     exchange: &Exchange,
     back_end: &BackEnd,
     session: &str,
@@ -124,7 +112,7 @@ async fn end_session(
     back_end.take()?;
     let no_headers = HeaderMap::new();
     let presented = Presented::bearer(session, &no_headers);
-    let admission = match prove(app, exchange, &presented).await {
+    let admission = match prove(exchange, &presented).await {
         Ok(Admitted::Person(admission)) => admission,
         Err(error) if is_over(&error) => return Ok(()),
         Err(AdmissionError::Session(error @ SessionError::Unavailable { .. })) => {
@@ -144,7 +132,7 @@ async fn end_session(
             "The key does not hold the session's tenant.",
         ));
     }
-    end(app, exchange, &admission).await;
+    end(exchange, &admission).await;
     let place = admission.place_now();
     let user = place.map_or(String::new(), |place| place.user_hash.clone());
     facts.named = Some((Arc::clone(tenant), user));
@@ -152,13 +140,13 @@ async fn end_session(
 }
 
 async fn end_user(
-    app: &App,
     exchange: &Exchange,
     back_end: &BackEnd,
     lookup: &Lookup,
     asked: &LogoutRequest,
     facts: &mut Facts,
 ) -> Result<(), Problem> {
+    let app = &exchange.app;
     let tenant = named_tenant(app, back_end, asked.tenant.as_deref())?;
     let user = named_user(app, tenant, lookup, facts)?;
     back_end.take()?;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Extension;
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use tracing::Instrument;
@@ -14,7 +14,6 @@ use super::caller::{Facts, back_end};
 use super::frame::Exchange;
 use super::named::named_tenant;
 use super::problem::{Code, Problem};
-use crate::app::App;
 use crate::session::back_end::Permission;
 
 const ACTION: &str = "POST /service-token";
@@ -26,25 +25,24 @@ struct ServiceRequest {
 }
 
 pub(super) async fn service_token(
-    State(app): State<Arc<App>>,
     Extension(exchange): Extension<Exchange>,
     request: Request,
 ) -> Response {
     let mut facts = Facts::default();
-    let outcome = answer(&app, &exchange, request, &mut facts).await;
-    facts.audit(&app, &exchange, ACTION, outcome.as_ref().err());
+    let outcome = answer(&exchange, request, &mut facts).await;
+    facts.audit(&exchange, ACTION, outcome.as_ref().err());
     outcome.into_response()
 }
 
 async fn answer(
-    app: &App,
     exchange: &Exchange,
     request: Request,
     facts: &mut Facts,
 ) -> Result<Response, Problem> {
-    let beginning = back_end(app, exchange, request, Permission::ServiceToken, facts);
+    let beginning = back_end(exchange, request, Permission::ServiceToken, facts);
     let (back_end, headers, body) = beginning.await?;
     let asked: ServiceRequest = body::parse(&headers, &body)?;
+    let app = &exchange.app;
     let tenant = named_tenant(app, &back_end, asked.tenant.as_deref())?;
     // No user: the client itself.
     facts.named = Some((Arc::clone(tenant), String::new()));

@@ -1,9 +1,8 @@
 //! `POST /sessions`: a back end registers the session of a person who has just logged in.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
@@ -16,7 +15,6 @@ use super::caller::{Facts, back_end};
 use super::frame::Exchange;
 use super::named::{Lookup, named_tenant, named_user, offered_scopes};
 use super::problem::{Code, Problem};
-use crate::app::App;
 use crate::session::back_end::Permission;
 use crate::session::handle::HandleGrant;
 
@@ -32,27 +30,26 @@ struct SessionRequest {
 }
 
 pub(super) async fn sessions(
-    State(app): State<Arc<App>>,
     Extension(exchange): Extension<Exchange>,
     request: Request,
 ) -> Response {
     let mut facts = Facts::default();
-    let outcome = answer(&app, &exchange, request, &mut facts).await;
-    facts.audit(&app, &exchange, ACTION, outcome.as_ref().err());
+    let outcome = answer(&exchange, request, &mut facts).await;
+    facts.audit(&exchange, ACTION, outcome.as_ref().err());
     outcome
         .map(|made| (StatusCode::CREATED, Json(made)))
         .into_response()
 }
 
 async fn answer(
-    app: &App,
     exchange: &Exchange,
     request: Request,
     facts: &mut Facts,
 ) -> Result<Value, Problem> {
-    let beginning = back_end(app, exchange, request, Permission::Sessions, facts);
+    let beginning = back_end(exchange, request, Permission::Sessions, facts);
     let (back_end, headers, body) = beginning.await?;
     let asked: SessionRequest = body::parse(&headers, &body)?;
+    let app = &exchange.app;
     let tenant = named_tenant(app, &back_end, asked.tenant.as_deref())?;
     let lookup = asked.user_lookup.as_ref();
     let lookup = lookup.ok_or(Problem::new(

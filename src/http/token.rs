@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Extension;
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use tokio::time::timeout_at;
@@ -37,25 +37,24 @@ struct TokenRequest {
 /// The order of the checks is part of the contract: size, origin, session, body, tenant and scope,
 /// limits.
 pub(super) async fn session_token(
-    State(app): State<Arc<App>>,
     Extension(exchange): Extension<Exchange>,
     request: Request,
 ) -> Response {
     let mut facts = Facts::default();
-    let outcome = answer(&app, &exchange, request, &mut facts).await;
-    facts.audit(&app, &exchange, ACTION, outcome.as_ref().err());
+    let outcome = answer(&exchange, request, &mut facts).await;
+    facts.audit(&exchange, ACTION, outcome.as_ref().err());
     outcome.into_response()
 }
 
 async fn answer(
-    app: &App,
     exchange: &Exchange,
     request: Request,
     facts: &mut Facts,
 ) -> Result<Response, Problem> {
+    let app = &exchange.app;
     let (head, body) = request.into_parts();
     body::check_length(&head.headers)?;
-    let admitted = admit(app, exchange, &head.headers, facts).await?;
+    let admitted = admit(exchange, &head.headers, facts).await?;
     if let Admitted::BackEnd(back_end) = &admitted {
         check_permission(back_end, Permission::Token)?;
     }
@@ -73,7 +72,7 @@ async fn answer(
         Admitted::Person(admission) => {
             let other_scopes = person_scopes(admission, &asked)?;
             app.limits.session(admission.limited_as())?;
-            place = place_of(app, exchange, admission, facts).await?;
+            place = place_of(exchange, admission, facts).await?;
             match other_scopes {
                 None => &place.seat,
                 Some(scopes) => {
@@ -133,7 +132,6 @@ async fn wait_for_token(
 
 /// Whom the session is of may have to be asked of the tenant: the last thing before the token.
 async fn place_of(
-    app: &App,
     exchange: &Exchange,
     admission: &Admission,
     facts: &mut Facts,
@@ -141,7 +139,7 @@ async fn place_of(
     if let Some(place) = admission.known_place() {
         return Ok(Arc::clone(place));
     }
-    let asking = Box::pin(app.admissions.place_of(admission));
+    let asking = Box::pin(exchange.app.admissions.place_of(admission));
     let late = BrokerError::Deadline {
         retry_after: Duration::from_secs(1),
     };

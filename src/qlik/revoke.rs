@@ -8,7 +8,8 @@ use tokio::time::Instant;
 
 use super::AccessToken;
 use super::error::{QlikError, classify};
-use super::token::{QlikClient, Tries, unreachable_reason, within};
+use super::token::{QlikClient, unreachable_reason};
+use super::tries::{Tries, within};
 use crate::budget::Granted;
 use crate::telemetry::metrics::{self, UpstreamCall};
 

@@ -1,18 +1,17 @@
 //! `POST /oauth/token`.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use reqwest::header::{ACCEPT, RETRY_AFTER};
 use reqwest::{Client, StatusCode};
 use serde_json::{Map, Value, json};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::Instant;
 
 use super::AccessToken;
 use super::answer::parse_token;
 use super::credential::{Credential, Key, Prover};
 use super::error::{QlikError, classify};
+use super::tries::{Tries, within};
 use crate::budget::Granted;
 use crate::clock;
 use crate::mapping::UserLookup;
@@ -24,9 +23,6 @@ use crate::tenant::ScopeSet;
 const IMPERSONATION: &str = "urn:qlik:oauth:user-impersonation";
 /// A token answer is 2 kB; a page of an error portal may be larger and is not wanted.
 const BODY_CAP: usize = 64 * 1024;
-/// Tries in all for a transient failure.
-const TRIES: usize = 3;
-const FIRST_BACKOFF: Duration = Duration::from_millis(100);
 
 /// What a client is for.
 #[derive(Clone, Copy, Debug)]
@@ -290,57 +286,6 @@ struct Attempt {
     key: Arc<Key>,
     refused: Vec<Arc<Key>>,
     all_certain: bool,
-}
-
-/// The tries of one call: one more after a transient failure, each with a turn of its own.
-pub(super) struct Tries {
-    turn: Granted,
-    deadline: Instant,
-    delays: ExponentialBackoff,
-}
-
-impl Tries {
-    pub fn new(turn: Granted, deadline: Instant) -> Self {
-        let delays = backoff().build();
-        Self {
-            turn,
-            deadline,
-            delays,
-        }
-    }
-
-    /// Returns when there is another try to be made, or with the error when there is none.
-    pub async fn after(&mut self, error: QlikError) -> Result<(), QlikError> {
-        if let QlikError::Throttled { retry_after } = error {
-            self.turn.throttled(retry_after);
-        }
-        let Some(delay) = self.delays.next().filter(|_| error.is_transient()) else {
-            return Err(error);
-        };
-        sleep(delay).await;
-        if self.turn.again(self.deadline).await {
-            Ok(())
-        } else {
-            Err(error)
-        }
-    }
-}
-
-/// Gives up at the deadline.
-pub(super) async fn within<T>(
-    deadline: Instant,
-    calling: impl Future<Output = Result<T, QlikError>>,
-) -> Result<T, QlikError> {
-    let late = QlikError::Unreachable("no answer within the deadline");
-    timeout_at(deadline, calling).await.unwrap_or(Err(late))
-}
-
-/// Between the tries of a transient failure.
-pub(super) fn backoff() -> ExponentialBuilder {
-    ExponentialBuilder::default()
-        .with_min_delay(FIRST_BACKOFF)
-        .with_max_times(TRIES - 1)
-        .with_jitter()
 }
 
 /// Words of our own: an error of the HTTP library may hold the URL.

@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use moka::Expiry;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 use tokio::time::Instant;
@@ -86,6 +87,21 @@ pub struct NewHandle {
     pub ends: SystemTime,
 }
 
+/// When the map drops a handle: by its own life, since rules may change.
+struct Housekeeping;
+
+impl Expiry<[u8; 32], Arc<Handle>> for Housekeeping {
+    fn expire_after_create(
+        &self,
+        _: &[u8; 32],
+        handle: &Arc<Handle>,
+        _: std::time::Instant,
+    ) -> Option<Duration> {
+        let life = handle.ends_at.duration_since(handle.began_at);
+        Some(life.saturating_mul(REMEMBERED))
+    }
+}
+
 /// The handles of a table.
 #[derive(Debug)]
 pub struct Handles {
@@ -101,11 +117,21 @@ impl Handles {
         // Whether a handle is good is decided by its own times; the map only keeps house.
         let kept = Cache::builder()
             .max_capacity(capacity)
-            .time_to_live(rules.ttl.saturating_mul(REMEMBERED))
+            .expire_after(Housekeeping)
             .eviction_policy(EvictionPolicy::lru())
             .build();
         let tier = shared.map(|shared| Tier { shared });
         Self { rules, kept, tier }
+    }
+
+    /// The same handles. Those that are made from now on keep to other rules.
+    #[must_use]
+    pub fn with_rules(&self, rules: HandleRules) -> Self {
+        Self {
+            rules,
+            kept: self.kept.clone(),
+            tier: self.tier.clone(),
+        }
     }
 
     /// The cookie that may hold a handle.

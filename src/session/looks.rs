@@ -1,6 +1,8 @@
 //! What the chain looks at in a request: everything that decides an outcome goes into the digest
 //! under which the outcome is remembered.
 
+use std::sync::Arc;
+
 use http::HeaderName;
 
 use super::trusted_header::is_look_alike;
@@ -16,7 +18,7 @@ pub(super) struct Looks {
 }
 
 impl Looks {
-    pub fn of(tables: &[Table]) -> Self {
+    pub fn of(tables: &[Arc<Table>]) -> Self {
         let mut looks = Self {
             cookies: Vec::new(),
             headers: Vec::new(),

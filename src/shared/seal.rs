@@ -16,7 +16,7 @@ const VERSION: u8 = 1;
 const KEY_BYTES: usize = 32;
 
 /// A key as it is configured.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct EncryptionKey {
     /// Goes with what it sealed, so that an older key still opens.
     pub id: String,

@@ -5,7 +5,7 @@ use super::seal::EncryptionKey;
 use crate::secret::Secret;
 
 /// How the store is reached.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SharedSettings {
     /// `redis://`, `rediss://`, `redis-cluster://`, `redis-sentinel://` and their kin.
     pub url: Secret,

@@ -23,6 +23,7 @@ const TARGET: &str = "audit";
 #[derive(Debug)]
 pub struct Audit {
     key: hmac::Key,
+    is_random: bool,
 }
 
 /// One decision. Empty text stands for "not known at that point".
@@ -55,14 +56,18 @@ pub struct Decision<'a> {
 }
 
 impl Audit {
-    /// `key` makes the hashes of several replicas comparable; without one it is random, which fails
-    /// only on a machine without randomness.
-    pub fn new(key: Option<&Secret>) -> Result<Self, Unspecified> {
-        let key = match key {
-            Some(secret) => hmac::Key::new(hmac::HMAC_SHA256, secret.expose().as_bytes()),
-            None => hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new())?,
-        };
-        Ok(Self { key })
+    /// `key` makes the hashes of several replicas comparable; without one it is random, the same as that
+    /// of `previous` where there is one. It fails only on a machine without randomness.
+    pub fn new(key: Option<&Secret>, previous: Option<&Self>) -> Result<Self, Unspecified> {
+        let random = previous.filter(|previous| previous.is_random);
+        Ok(Self {
+            key: match (key, random) {
+                (Some(secret), _) => hmac::Key::new(hmac::HMAC_SHA256, secret.expose().as_bytes()),
+                (None, Some(previous)) => previous.key.clone(),
+                (None, None) => hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new())?,
+            },
+            is_random: key.is_none(),
+        })
     }
 
     /// A keyed hash that stands for a user: equal for equal users, useless without the key.

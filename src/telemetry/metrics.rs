@@ -101,15 +101,9 @@ fn recorder() -> Option<PrometheusHandle> {
         SECRET_IN_USE,
         "Place of the secret or key in use in its list, by tenant and client; 0 when it is no longer listed"
     );
-    describe_gauge!(
-        CONFIG_GENERATION,
-        "1 at the start, one more with each reload"
-    );
+    describe_gauge!(CONFIG_GENERATION, "1 at the start, 1 more per reload");
     describe_counter!(CONFIG_RELOADS, "Reloads, by outcome (ok or refused)");
-    describe_gauge!(
-        CONFIG_LAST_RELOAD_OK,
-        "0 while the last reload was refused and an older configuration is in use"
-    );
+    describe_gauge!(CONFIG_LAST_RELOAD_OK, "0 while the last was refused");
     describe_gauge!(CACHED_USERS, "Users with a cached token");
     describe_gauge!(BUILD_INFO, "1, with the version as label");
     gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);

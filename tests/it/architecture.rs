@@ -39,7 +39,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "watch",
         ],
     ),
-    ("ops", &["app"]),
+    ("ops", &["app", "config"]),
     (
         "app",
         &[
@@ -55,6 +55,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "session",
             "shared",
             "tenant",
+            "watch",
         ],
     ),
     (
@@ -167,7 +168,7 @@ const FOREIGN: &[(&str, &[&str])] = &[
     ("toml", &["config"]),
     ("metrics", &["telemetry/metrics"]),
     ("metrics_exporter_prometheus", &["telemetry/metrics", "app"]),
-    ("backon", &["qlik/management", "qlik/token"]),
+    ("backon", &["qlik/management", "qlik/tries"]),
     ("fred", &["shared"]),
     ("governor", &["budget", "clock", "limits/limiter"]),
     ("anyhow", &["cli"]),

@@ -89,7 +89,7 @@ async fn a_throttled_tenant_is_left_alone_for_exactly_that_long() {
     let ready: Value = broker.ops("/readyz").await.json().await.unwrap();
     assert_eq!(
         ready,
-        json!({"status": "degraded", "reasons": [{"tenant": "acme", "reason": "throttled"}]})
+        json!({"status": "degraded", "reasons": [{"tenant": "acme", "reason": "throttled"}], "generation": 1})
     );
     // Less than the deadline is left of the pause now: this caller waits it out.
     tokio::time::sleep(Duration::from_millis(1200)).await;

@@ -8,12 +8,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum_server::Handle;
-use qlik_token_broker::app::{App, origins};
+use qlik_token_broker::app::live::Live;
+use qlik_token_broker::app::origins;
 use qlik_token_broker::config::{self, Config, Sources};
 use qlik_token_broker::simulator::{
     CLIENT_CREDENTIALS, ClientSetup, IMPERSONATION, RateLimit, Simulator, World,
 };
 use qlik_token_broker::tenant::Rate;
+use qlik_token_broker::watch::Watch;
 use qlik_token_broker::{http, ops};
 use reqwest::{Certificate, Client, Identity, Method, RequestBuilder, Response};
 use serde_json::{Value, json};
@@ -160,38 +162,62 @@ fn listener() -> TcpListener {
     TcpListener::bind("127.0.0.1:0").unwrap()
 }
 
-fn load(config: &str) -> Config {
-    let file = Scratch::new(config);
-    let sources = Sources {
-        files: vec![file.0.clone()],
-        env: Vec::new(),
-    };
-    config::load(&sources).unwrap_or_else(|problems| panic!("{problems}"))
+fn load(sources: &Sources) -> Config {
+    config::load(sources).unwrap_or_else(|problems| panic!("{problems}"))
 }
 
-fn build(config: &str) -> Arc<App> {
-    App::build(load(config)).unwrap()
+/// A broker without its listeners, and the file that it is made of.
+struct Built {
+    live: Arc<Live>,
+    file: Scratch,
 }
 
-fn paced(config: &str, rate: Rate) -> Arc<App> {
-    let mut config = load(config);
-    for tenant in config.tenants.values_mut() {
-        tenant.budget = rate;
+impl Built {
+    fn of(config: &str) -> Self {
+        Self::changed(config, |_| {})
     }
-    App::build(config).unwrap()
+
+    /// Of a configuration that is changed after it was read.
+    fn changed(config: &str, change: impl FnOnce(&mut Config)) -> Self {
+        let file = Scratch::new(config);
+        let sources = Sources {
+            files: vec![file.0.clone()],
+            env: Vec::new(),
+        };
+        Self::from(sources, file, change)
+    }
+
+    fn paced(config: &str, rate: Rate) -> Self {
+        Self::changed(config, |config| {
+            for tenant in config.tenants.values_mut() {
+                tenant.budget = rate;
+            }
+        })
+    }
+
+    fn from(sources: Sources, file: Scratch, change: impl FnOnce(&mut Config)) -> Self {
+        let watch = Watch::new(config::files(&sources));
+        let mut config = load(&sources);
+        change(&mut config);
+        let live = Live::new(config, sources, watch).unwrap();
+        Self { live, file }
+    }
 }
 
 /// A broker without sockets, for more requests at a time than there are ports.
 pub fn in_process(config: &str) -> axum::Router {
-    http::router(&build(config))
+    http::router(&Built::of(config).live)
 }
 
 /// A running broker. Dropping it stops it.
 pub struct Broker {
     scheme: &'static str,
     pub address: SocketAddr,
-    ops: SocketAddr,
+    pub ops: SocketAddr,
     pub http: Client,
+    pub live: Arc<Live>,
+    /// What it reads again when it is told to.
+    pub file: Scratch,
     handles: [Handle<SocketAddr>; 2],
 }
 
@@ -206,19 +232,20 @@ impl Broker {
     }
 
     pub fn start_with(config: &str, head_timeout: Duration) -> Self {
-        Self::launch(listener(), &build(config), head_timeout, None)
+        Self::launch(listener(), Built::of(config), head_timeout, None)
     }
 
     /// A broker that reads the origins of its OAuth clients first, and again `every` so often.
     pub async fn start_following(config: &str, every: Duration) -> Self {
-        let app = build(config);
-        origins::follow(&app, every).await;
-        Self::launch(listener(), &app, http::HEAD_TIMEOUT, None)
+        let built = Built::of(config);
+        origins::follow(&built.live.app(), every).await;
+        Self::launch(listener(), built, http::HEAD_TIMEOUT, None)
     }
 
     /// A broker whose budget is another than can be configured, to match a tenant in fast motion.
     pub fn start_paced(config: &str, rate: Rate) -> Self {
-        Self::launch(listener(), &paced(config, rate), http::HEAD_TIMEOUT, None)
+        let built = Built::paced(config, rate);
+        Self::launch(listener(), built, http::HEAD_TIMEOUT, None)
     }
 
     /// A broker with a shared tier, once that is in reach, and a budget that is as good as none: 100
@@ -230,30 +257,53 @@ impl Broker {
     }
 
     pub async fn start_shared_paced(config: &str, rate: Rate) -> Self {
-        let app = paced(config, rate);
-        app.shared
-            .as_ref()
-            .unwrap()
-            .ready(Duration::from_secs(5))
-            .await;
-        Self::launch(listener(), &app, http::HEAD_TIMEOUT, None)
+        let built = Built::paced(config, rate);
+        let app = built.live.app();
+        let shared = app.shared.as_ref().unwrap();
+        shared.ready(Duration::from_secs(5)).await;
+        Self::launch(listener(), built, http::HEAD_TIMEOUT, None)
     }
 
     /// A broker on this listener. Its client calls it at 127.0.0.1.
     pub fn start_on(listener: TcpListener, config: &str) -> Self {
-        Self::launch(listener, &build(config), http::HEAD_TIMEOUT, None)
+        Self::launch(listener, Built::of(config), http::HEAD_TIMEOUT, None)
     }
 
     /// A broker with the `[server.tls]` of its configuration, which looks for new certificates
     /// `every` so often.
     pub fn start_tls(config: &str, client: Client, every: Duration) -> Self {
         let tls = Some((client, every));
-        Self::launch(listener(), &build(config), http::HEAD_TIMEOUT, tls)
+        Self::launch(listener(), Built::of(config), http::HEAD_TIMEOUT, tls)
+    }
+
+    /// A broker whose operators call it on this listener.
+    pub fn start_with_ops(ops: TcpListener, config: &str) -> Self {
+        Self::launch_on(
+            [listener(), ops],
+            Built::of(config),
+            http::HEAD_TIMEOUT,
+            None,
+        )
+    }
+
+    /// A broker of several files.
+    pub fn start_from(sources: Sources) -> Self {
+        let built = Built::from(sources, Scratch::new(""), |_| {});
+        Self::launch(listener(), built, http::HEAD_TIMEOUT, None)
     }
 
     fn launch(
         public: TcpListener,
-        app: &Arc<App>,
+        built: Built,
+        head_timeout: Duration,
+        tls: Option<(Client, Duration)>,
+    ) -> Self {
+        Self::launch_on([public, listener()], built, head_timeout, tls)
+    }
+
+    fn launch_on(
+        listeners: [TcpListener; 2],
+        Built { live, file }: Built,
         head_timeout: Duration,
         tls: Option<(Client, Duration)>,
     ) -> Self {
@@ -267,17 +317,16 @@ impl Broker {
                 .unwrap(),
             Some((client, every)) => {
                 scheme = "https";
-                let tls = http::Tls::open(app.server.tls.clone().unwrap()).unwrap();
+                let tls = http::Tls::open(live.app().server.tls.clone().unwrap()).unwrap();
                 acceptor = Some(tls.acceptor());
                 tokio::spawn(tls.renew(every));
                 client
             }
         };
-        let listeners = [public, listener()];
         let [address, ops] = [0, 1].map(|index: usize| listeners[index].local_addr().unwrap());
         let address = SocketAddr::from(([127, 0, 0, 1], address.port()));
         let handles = [Handle::new(), Handle::new()];
-        let routers = [http::router(app), ops::router(app)];
+        let routers = [http::router(&live), ops::router(&live, ops.ip())];
         for ((listener, router), handle) in listeners.into_iter().zip(routers).zip(&handles) {
             let handle = handle.clone();
             let acceptor = acceptor.take();
@@ -294,6 +343,8 @@ impl Broker {
             address,
             ops,
             http,
+            live,
+            file,
             handles,
         }
     }
@@ -309,6 +360,21 @@ impl Broker {
 
     pub fn post(&self, path: &str) -> RequestBuilder {
         self.call(Method::POST, path)
+    }
+
+    /// Writes another configuration and has it read.
+    pub async fn reload(&self, config: &str) -> Value {
+        std::fs::write(&self.file.0, config).unwrap();
+        let answer = self.ask_to_reload().send().await.unwrap();
+        let status = answer.status();
+        let body: Value = answer.json().await.unwrap();
+        assert_eq!(status, 200, "{body}");
+        body
+    }
+
+    pub fn ask_to_reload(&self) -> RequestBuilder {
+        let url = format!("http://{}/reload", self.ops);
+        self.http.post(url).header("x-broker-request", "1")
     }
 
     pub async fn ops(&self, path: &str) -> Response {

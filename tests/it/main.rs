@@ -41,6 +41,7 @@ mod portal_check;
 mod provisioning;
 mod redis;
 mod refused_headers;
+mod reload;
 mod secrets;
 mod service;
 mod shared;

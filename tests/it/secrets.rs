@@ -19,6 +19,7 @@ use super::portal::{Key, Portal, hmac_jwt, now};
 const CLIENT_SECRET: &str = "canary-client-secret-5d1f";
 const HMAC_SECRET: &str = "canary-hmac-secret-5d1f-5d1f-5d1f-5d1f";
 const AUDIT_KEY: &str = "canary-audit-key-5d1f-5d1f";
+const OPS_TOKEN: &str = "canary-ops-token-5d1f-5d1f";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_secret_token_session_or_user_reaches_logs_errors_metrics_or_answers() {
@@ -38,6 +39,7 @@ async fn no_secret_token_session_or_user_reaches_logs_errors_metrics_or_answers(
         CLIENT_SECRET,
         HMAC_SECRET,
         AUDIT_KEY,
+        OPS_TOKEN,
         KEY,
         "canary-user-5d1f",
         "canary-mail-5d1f",
@@ -99,6 +101,11 @@ async fn no_secret_token_session_or_user_reaches_logs_errors_metrics_or_answers(
     }
     let logout = serving.post("/logout").bearer_auth(&by_key);
     answers += &serving.answer(logout, &mut secrets).await;
+    for shown in [OPS_TOKEN, "canary-garbage-5d1f"] {
+        let request = serving.http.post(format!("{}/reload", serving.ops));
+        let request = request.header("x-broker-request", "1").bearer_auth(shown);
+        answers += &serving.answer(request, &mut secrets).await;
+    }
     secrets.extend(["canary-garbage-5d1f", "canary-body-5d1f"].map(str::to_owned));
     // A JWT is recognised by each of its parts as well.
     let parts: Vec<String> = secrets
@@ -172,7 +179,7 @@ impl Serving {
              hmac_secret = '{HMAC_SECRET}'\ncookie = 'sid'\nuser = [{{ field = 'subject', value = 'auth0|{{sub}}' }}]\n"
         );
         let config = format!(
-            "[server]\nlisten = '{public}'\n[ops]\nlisten = '{ops}'\n[log]\nlevel = 'trace'\n[audit]\nkey = '{AUDIT_KEY}'\n{}{}{hmac}{table}",
+            "[server]\nlisten = '{public}'\n[ops]\nlisten = '{ops}'\ntoken = '{OPS_TOKEN}'\n[log]\nlevel = 'trace'\n[audit]\nkey = '{AUDIT_KEY}'\n{}{}{hmac}{table}",
             key_table(&["acme"]),
             portal.table()
         );
@@ -278,7 +285,7 @@ async fn nothing_shows_its_secrets_in_debug_output() {
     };
     let config = qlik_token_broker::config::load(&sources).unwrap();
     let shown = format!("{config:?} {config:#?} {}", config.redacted());
-    let app = qlik_token_broker::app::App::build(config).unwrap();
+    let app = qlik_token_broker::app::App::build(config, None).unwrap();
     let headers = HeaderMap::from_iter([(
         HeaderName::from_static("x-user"),
         HeaderValue::from_static("canary-header"),

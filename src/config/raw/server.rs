@@ -74,7 +74,8 @@ pub struct Tls {
 pub struct Ops {
     /// Address and port.
     pub listen: String,
-    /// The bearer for `POST /reload`. Without it reload answers on a loopback listener only.
+    /// The bearer for `POST /reload`, at least 16 bytes. Without it reload answers on a loopback
+    /// listener only.
     pub token: Option<Secret>,
 }
 

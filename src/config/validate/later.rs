@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::super::problem::{Report, join};
 
 /// Tables and keys that must be absent, or `false`. A `*` stands for any name or index.
-const KEYS: &[&str] = &["ops.token", "telemetry"];
+const KEYS: &[&str] = &["telemetry"];
 
 /// Reports what is used and returns its paths. Keys are taken out, so that the tables around them can be judged.
 pub fn refuse(value: &mut Value, report: &mut Report) -> Vec<String> {

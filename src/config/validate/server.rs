@@ -9,11 +9,13 @@ use super::super::problem::Report;
 use super::super::{Audit, Cache, LevelFilter, Log, LogFormat, Ops, Proxy, Rates, Server, raw};
 use super::Reported;
 use super::text::{self, DAY, HOUR, SECOND};
-use crate::secret::Secret;
+use crate::secret::{Secret, SecretSource};
 use crate::tls::TlsSources;
 
 /// Fewer characters than this can be guessed, and the hashes in the audit lines undone.
 const MIN_AUDIT_KEY: usize = 16;
+/// The same for whoever may make the broker read its configuration again.
+const MIN_OPS_TOKEN: usize = 16;
 
 pub fn server(report: &mut Report, raw: &raw::Server) -> Option<Server> {
     let mut duration = |key: &str, text: &str, least, most| {
@@ -82,8 +84,14 @@ fn public_url(report: &mut Report, raw: &raw::Server) -> Option<String> {
 }
 
 pub fn ops(report: &mut Report, raw: &raw::Ops) -> Option<Ops> {
+    let listen = text::listen(report, "ops.listen", &raw.listen);
+    let token = match &raw.token {
+        None => Some(None),
+        Some(token) => long_secret(report, "ops.token", &token.0, MIN_OPS_TOKEN).map(Some),
+    };
     Some(Ops {
-        listen: text::listen(report, "ops.listen", &raw.listen)?,
+        listen: listen?,
+        token: token?,
     })
 }
 
@@ -121,13 +129,23 @@ pub fn audit(report: &mut Report, raw: &raw::Audit) -> Option<Audit> {
     let Some(key) = &raw.key else {
         return Some(Audit { key: None });
     };
-    let key = text::secret(report, "audit.key", &key.0)?;
-    if key.expose().len() < MIN_AUDIT_KEY {
-        let message = format!("is shorter than {MIN_AUDIT_KEY} bytes, so that it can be guessed");
-        report.refuse("audit.key", message, "use 32 random characters");
+    let key = long_secret(report, "audit.key", &key.0, MIN_AUDIT_KEY)?;
+    Some(Audit { key: Some(key) })
+}
+
+fn long_secret(
+    report: &mut Report,
+    path: &str,
+    source: &SecretSource,
+    least: usize,
+) -> Option<Secret> {
+    let secret = text::secret(report, path, source)?;
+    if secret.expose().len() < least {
+        let message = format!("is shorter than {least} bytes, so that it can be guessed");
+        report.refuse(path, message, "use 32 random characters");
         return None;
     }
-    Some(Audit { key: Some(key) })
+    Some(secret)
 }
 
 /// A proxy may be plain http: what goes through it is TLS of its own.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::super::problem::Report;
-use super::super::{SessionKind, SessionTable, raw};
+use super::super::{Fingerprint, SessionKind, SessionTable, raw};
 use super::known::Known;
 use super::users::users;
 use super::{Tables, api_key, back_end, jwt, kinds};
@@ -45,7 +45,12 @@ pub fn all(report: &mut Report, tables: &Tables<'_>, known: &Known) -> Option<Ve
             raw::Session::ClientCertificate(raw) => back_end::certified(report, &path, &raw, known),
         };
         if let (Some(name), Some(kind), Some(users)) = (name, kind, users) {
-            sound.push(SessionTable { name, kind, users });
+            sound.push(SessionTable {
+                name,
+                kind,
+                users,
+                fingerprint: Fingerprint::default(),
+            });
         }
     }
     (count > 0 && sound.len() == count).then_some(sound)

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 use super::super::problem::Report;
-use super::super::{TenantConfig, raw};
+use super::super::{Fingerprint, TenantConfig, raw};
 use super::known::Known;
 use super::{Tables, other_clients, text};
 use crate::qlik::credential::{AssertionAlgorithm, Credential, Proof, check_private_key};
@@ -104,6 +104,7 @@ fn tenant(report: &mut Report, path: &str, id: TenantId, raw: raw::Tenant) -> Op
         management: others.management.ok()?,
         service: others.service.ok()?,
         origins_from_client: raw.origins_from_client,
+        fingerprint: Fingerprint::default(),
     })
 }
 

@@ -28,7 +28,7 @@ struct Stored {
     seen: u64,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Tier {
     pub shared: Arc<Shared>,
 }
@@ -73,12 +73,7 @@ impl Tier {
             return;
         }
         *handle.written() = Some((Instant::now(), outages));
-        let (tier, handle) = (
-            Self {
-                shared: Arc::clone(&self.shared),
-            },
-            Arc::clone(handle),
-        );
+        let (tier, handle) = (self.clone(), Arc::clone(handle));
         tokio::spawn(async move { tier.put(&handle).await });
     }
 

@@ -456,8 +456,6 @@ fn all_faults_are_reported_at_once_and_no_value_is_shown() {
 fn later_features_are_refused_in_plain_words() {
     let text = format!(
         r#"
-        [ops]
-        token = "{CANARY}"
         [telemetry]
         {JWT}
         [[session]]
@@ -469,7 +467,7 @@ fn later_features_are_refused_in_plain_words() {
     );
     let problems = load_text(&text).unwrap_err();
     assert!(!format!("{problems} {problems:?}").contains(CANARY));
-    let expected = ["ops.token", "telemetry"];
+    let expected = ["telemetry"];
     assert_eq!(paths(&problems), expected);
     for problem in &problems.0 {
         assert_eq!(
