@@ -13,6 +13,7 @@ mod pause;
 mod seat;
 mod service;
 mod tier;
+mod told;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -192,7 +193,7 @@ impl Broker {
         if tier.is_current(token) || tier.still_good(seat.key, person, token).await {
             return cell;
         }
-        self.end_late(desk, seat);
+        self.end_late(desk, seat, &cell);
         self.seats.look_up(seat)
     }
 

@@ -8,6 +8,7 @@
 //! from before to look again.
 
 mod claim;
+mod found;
 mod kind;
 mod link;
 mod outbox;
@@ -32,11 +33,13 @@ use crate::secret::Zeroizing;
 use crate::telemetry::metrics;
 
 pub use claim::Claim;
+pub use found::Found;
 pub use kind::Kind;
 pub use pace::{Pace, Taken};
 pub use seal::EncryptionKey;
 pub use settings::{SettingsError, SharedSettings};
 
+use found::time;
 use outbox::Outbox;
 use seal::{Name, Sealer};
 
@@ -49,17 +52,6 @@ const NOTICES: usize = 4096;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the shared tier is out of reach")]
 pub struct Away;
-
-/// What stands in a place.
-#[derive(Debug)]
-pub enum Found {
-    /// Nothing.
-    Nothing,
-    /// What one of the replicas wrote, and how long it still stands there.
-    Value(Zeroizing<Vec<u8>>, Duration),
-    /// Something that none of us wrote, or by a key that is gone.
-    Garbled,
-}
 
 /// Something to be written, now or when the store is back.
 #[derive(Clone, Debug)]
@@ -123,7 +115,7 @@ impl Shared {
 
     /// Whether the store is in reach.
     pub fn is_up(&self) -> bool {
-        self.link.is_up.load(Ordering::Acquire)
+        self.link.is_up()
     }
 
     /// How many outages are over, the time before the first connection being one. What was learnt
@@ -154,21 +146,23 @@ impl Shared {
 
     /// What stands in a place.
     pub async fn get(&self, kind: Kind, key: &[u8; 32]) -> Result<Found, Away> {
+        let mut latest = Found::Nothing;
         for name in self.link.sealer.names(kind, key) {
-            let client = &self.link.client;
-            let reading = async {
-                let value = client.get::<Option<Vec<u8>>, _>(name.as_str());
-                let left = client.pttl::<i64, _>(name.as_str());
-                tokio::try_join!(value, left)
-            };
-            let (Some(sealed), left) = self.link.run("get", Box::pin(reading)).await? else {
-                continue;
-            };
-            let left = Duration::from_millis(u64::try_from(left).unwrap_or(0));
-            let opened = self.link.sealer.open(kind, &name, &sealed);
-            return Ok(opened.map_or(Found::Garbled, |value| Found::Value(value, left)));
+            match self.link.read(kind, &name).await? {
+                Found::Nothing => {}
+                Found::Garbled => return Ok(Found::Garbled),
+                found if !kind.is_end() => return Ok(found),
+                // While keys are changed, a replica may have ended something under one of them only.
+                found if kind.keeps_latest() => {
+                    if found.time() >= latest.time() {
+                        latest = found;
+                    }
+                }
+                found if latest.is_nothing() || latest.says_the_same(&found) => latest = found,
+                Found::Value(..) => return Ok(Found::Garbled),
+            }
         }
-        Ok(Found::Nothing)
+        Ok(latest)
     }
 
     /// Writes all of it in this order: now, or as soon as the store is back.
@@ -177,6 +171,8 @@ impl Shared {
         while let Some(write) = left.next() {
             if self.link.do_write(&write).await.is_err() {
                 self.link.outbox.add(std::iter::once(write).chain(left));
+                // It may be back already.
+                self.link.failed.notify_one();
                 return;
             }
         }
@@ -184,28 +180,35 @@ impl Shared {
 }
 
 impl Link {
-    /// Runs one operation. Whatever goes wrong, the replica serves alone from then on. Operations come
-    /// in boxes: those of the library are large, and would make everything large that waits for them.
+    fn is_up(&self) -> bool {
+        self.is_up.load(Ordering::Acquire)
+    }
+
+    /// Runs one operation. Where it fails, whoever asked goes on alone; whether all do is found out by
+    /// a look at the store. Operations come in boxes: those of the library are large, and would make
+    /// everything large that waits for them.
     async fn run<T>(
         &self,
         operation: &'static str,
         running: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Away> {
-        if !self.is_up.load(Ordering::Acquire) {
+        if !self.is_up() {
             return Err(Away);
         }
-        let outcome = self.try_run(running).await;
+        let outcome = self.try_run(PATIENCE, running).await;
         metrics::shared_operation(operation, outcome.is_ok());
-        if outcome.is_err() && self.is_up.swap(false, Ordering::AcqRel) {
-            metrics::shared_up(false);
-            tracing::warn!(operation, "the shared tier is out of reach, serving alone");
+        if outcome.is_err() {
             self.failed.notify_one();
         }
         outcome
     }
 
-    async fn try_run<T>(&self, running: impl Future<Output = Result<T, Error>>) -> Result<T, Away> {
-        match timeout(PATIENCE, running).await {
+    async fn try_run<T>(
+        &self,
+        patience: Duration,
+        running: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Away> {
+        match timeout(patience, running).await {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(error)) => {
                 tracing::debug!(kind = ?error.kind(), "an operation of the shared tier failed");
@@ -213,6 +216,25 @@ impl Link {
             }
             Err(_) => Err(Away),
         }
+    }
+
+    async fn read(&self, kind: Kind, name: &Name) -> Result<Found, Away> {
+        let reading = async {
+            let value = self.client.get::<Option<Vec<u8>>, _>(name.as_str()).await;
+            // What is no text stands there all the same.
+            let value = match value {
+                Err(error) if error.details().starts_with("WRONGTYPE") => Ok(Some(Vec::new())),
+                value => value,
+            };
+            let left = self.client.pttl::<i64, _>(name.as_str()).await?;
+            Ok((value?, left))
+        };
+        let (Some(sealed), left) = self.run("get", Box::pin(reading)).await? else {
+            return Ok(Found::Nothing);
+        };
+        let left = Duration::from_millis(u64::try_from(left).unwrap_or(0));
+        let opened = self.sealer.open(kind, name, &sealed);
+        Ok(opened.map_or(Found::Garbled, |value| Found::Value(value, left)))
     }
 
     async fn do_write(&self, write: &Write) -> Result<(), Away> {
@@ -236,13 +258,12 @@ impl Link {
         value: &[u8],
         life: Duration,
     ) -> Result<(), Away> {
-        let all = if kind.under_all_names() {
-            usize::MAX
-        } else {
-            1
-        };
+        let all = if kind.is_end() { usize::MAX } else { 1 };
         let expiration = expiration(life);
         for name in self.sealer.names(kind, key).take(all) {
+            if kind.keeps_latest() && self.read(kind, &name).await?.time() > time(value) {
+                continue;
+            }
             let sealed = self.sealer.seal(kind, &name, value).ok_or(Away)?;
             let putting = self.client.set::<(), _, _>(
                 name.as_str(),

@@ -36,8 +36,10 @@ impl Admissions {
             return;
         };
         if known.learnt_after.load(Ordering::Acquire) != outages {
-            Box::pin(self.ended.learn(&known.mark, known.user_mark())).await;
-            known.learnt_after.store(outages, Ordering::Release);
+            let learning = self.ended.learn(&known.mark, known.user_mark());
+            if Box::pin(learning).await {
+                known.learnt_after.store(outages, Ordering::Release);
+            }
         }
     }
 

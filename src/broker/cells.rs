@@ -158,6 +158,17 @@ impl Cells {
         left.filter(|left| !left.is_zero())
     }
 
+    /// Retires this cell, and takes it out if it is the one that is found.
+    pub fn end_this(&self, key: UserKey, cell: &Arc<UserCell>) -> Ended {
+        let held = cell.retire();
+        for map in [&self.arriving, &self.users] {
+            if map.get(&key).is_some_and(|found| Arc::ptr_eq(&found, cell)) {
+                map.invalidate(&key);
+            }
+        }
+        (Arc::clone(cell), held)
+    }
+
     /// Exact as of this moment: the map does its housekeeping first, which it otherwise puts off.
     pub fn len(&self) -> u64 {
         self.users.run_pending_tasks();

@@ -117,6 +117,8 @@ impl Desk {
         deadline: Instant,
     ) -> Result<UserToken, MintError> {
         let (mut epoch, mut claim) = (Epoch::Start, None);
+        // Counted before every look: what is told after it is then looked at again.
+        let mut outages = self.outages();
         if let Some(tier) = &self.tier {
             match Box::pin(tier.wait_or_claim(wanted)).await {
                 Next::Take(token) => return Ok(token),
@@ -126,6 +128,7 @@ impl Desk {
         let asked = Instant::now();
         let (turn, deadline) = self.take_turn(turn, wanted.key, deadline).await?;
         // Nobody waits long for a claim: another replica may have been faster meanwhile.
+        let outages_now = self.outages();
         if let Some(tier) = &self.tier
             && asked.elapsed() > A_WHILE
             && let Ok((seen, found)) = Box::pin(tier.look(wanted)).await
@@ -133,9 +136,8 @@ impl Desk {
             if let Some(token) = found {
                 return Ok(token);
             }
-            epoch = seen;
+            (epoch, outages) = (seen, outages_now);
         }
-        let outages = self.tier.as_ref().map_or(0, |tier| tier.shared.outages());
         let held = wanted.instead_of.as_ref();
         let knows_groups = held.is_some_and(|held| held.groups == wanted.groups);
         let profile = profile.filter(|_| !knows_groups);
@@ -147,6 +149,11 @@ impl Desk {
             tier.store(wanted.key, &token, claim);
         }
         Ok(token)
+    }
+
+    fn outages(&self) -> u64 {
+        let tier = self.tier.as_ref();
+        tier.map_or(0, |tier| tier.shared.outages())
     }
 
     /// Waits until the tenant may be asked. Returns until when that may take: who waited long for its

@@ -8,11 +8,11 @@ use tokio::time::{Duration, Instant};
 use tracing::Instrument;
 
 use super::Broker;
-use super::cells::{Ended, UserKey};
+use super::cells::{Ended, UserCell, UserKey};
 use super::desk::Desk;
 use super::issued::UserToken;
-use super::seat::Seat;
-use super::tier::{Dead, Farewell};
+use super::seat::{Seat, Seats};
+use super::told::{Dead, Farewell};
 use crate::budget::{Ticket, Turn};
 use crate::mapping::UserLookup;
 use crate::qlik::QlikError;
@@ -46,10 +46,11 @@ impl Broker {
             .flat_map(|tenant| tenant.scope_sets().map(move |scopes| (tenant, scopes)))
             .map(|(tenant, scopes)| UserKey::new(tenant, user, scopes))
             .collect();
-        let ended = self.end(desk, &keys, seat);
+        let ended = end(&self.seats, desk, &keys, seat);
+        let (seats, desk_of_user) = (Arc::clone(&self.seats), Arc::clone(desk));
         let mut revocations = self.revocations_of(desk, tenant, user);
         let tier = self.tier.clone();
-        let (mut held, cells) = parted(ended);
+        let (mut held, mut cells) = parted(ended);
         let (person, revokes) = (
             UserKey::person(tenant, user),
             self.settings.revoke_on_logout,
@@ -61,7 +62,7 @@ impl Broker {
                 let mut farewell = Farewell {
                     tenant: revocations.tenant.as_str().to_owned(),
                     user_hash: revocations.user_hash.clone(),
-                    keys: keys.into_iter().map(UserKey::digest).collect(),
+                    keys: keys.iter().copied().map(UserKey::digest).collect(),
                     revoked: held.iter().map(|token| token.access.id.clone()).collect(),
                     epoch: None,
                 };
@@ -71,6 +72,11 @@ impl Broker {
                         .into_iter()
                         .map(Arc::new),
                 );
+                // Another session may have taken the token from there before the mark was left.
+                let again = end_older(&seats, &desk_of_user, &keys, farewell.epoch);
+                let (held_again, cells_again) = parted(again);
+                held.extend(held_again);
+                cells.extend(cells_again);
             }
             // Nobody listens any more where the request is over.
             let _ = told.send(());
@@ -111,15 +117,9 @@ impl Broker {
         let Some((tenant, desk)) = desk else {
             return;
         };
-        // What was minted after the logout is for another session of the same user.
-        let is_of_before = |key: &UserKey| {
-            let cell = self.seats.cells.find(*key);
-            let held = cell.and_then(|cell| cell.live());
-            held.is_none_or(|held| !held.value().is_of(farewell.epoch))
-        };
         let keys = farewell.keys.iter().copied().map(UserKey::from_digest);
-        let keys: Vec<_> = keys.filter(is_of_before).collect();
-        let (held, cells) = parted(self.end(desk, &keys, None));
+        let keys: Vec<_> = keys.collect();
+        let (held, cells) = parted(end_older(&self.seats, desk, &keys, farewell.epoch));
         let mut revocations = Revocations {
             desk: Arc::clone(desk),
             audit: Arc::clone(&self.audit),
@@ -134,9 +134,10 @@ impl Broker {
     }
 
     /// Ends a token that another replica ended while the shared tier was out of reach.
-    pub(super) fn end_late(&self, desk: &Arc<Desk>, seat: &Seat) {
+    pub(super) fn end_late(&self, desk: &Arc<Desk>, seat: &Seat, cell: &Arc<UserCell>) {
         let Grant { tenant, user, .. } = seat.grant();
-        let (held, cells) = parted(self.end(desk, &[seat.key], None));
+        // This cell, and not one that somebody put in its place meanwhile.
+        let (held, cells) = parted(vec![self.seats.cells.end_this(seat.key, cell)]);
         let mut revocations = self.revocations_of(desk, tenant, user);
         if self.settings.revoke_on_logout {
             self.revocations
@@ -155,13 +156,12 @@ impl Broker {
         }
     }
 
-    fn end(&self, desk: &Desk, keys: &[UserKey], seat: Option<&Seat>) -> Vec<Ended> {
-        let ended = self.seats.end(keys.iter().copied(), seat);
-        // Ended first: a mint that still waits for its turn then knows why it gets none.
-        for key in keys {
-            desk.clients.budget.leave(key.digest());
-        }
-        ended
+    /// Starts what has to be done even if nobody waits for it any more.
+    pub fn see_through(
+        &self,
+        work: impl Future<Output = ()> + Send + 'static,
+    ) -> tokio::task::JoinHandle<()> {
+        self.revocations.spawn(work)
     }
 
     /// Waits for the revocations that follow logouts: a process that ends before would leave those
@@ -172,7 +172,27 @@ impl Broker {
     }
 }
 
-type Cells = Vec<Arc<super::cells::UserCell>>;
+fn end(seats: &Seats, desk: &Desk, keys: &[UserKey], seat: Option<&Seat>) -> Vec<Ended> {
+    let ended = seats.end(keys.iter().copied(), seat);
+    // Ended first: a mint that still waits for its turn then knows why it gets none.
+    for key in keys {
+        desk.clients.budget.leave(key.digest());
+    }
+    ended
+}
+
+/// What was minted after the logout is for another session of the same user, and stays.
+fn end_older(seats: &Seats, desk: &Desk, keys: &[UserKey], mark: Option<[u8; 16]>) -> Vec<Ended> {
+    let is_older = |key: &UserKey| {
+        let cell = seats.cells.find(*key);
+        let held = cell.and_then(|cell| cell.live());
+        held.is_none_or(|held| !held.value().is_of(mark))
+    };
+    let keys: Vec<_> = keys.iter().copied().filter(is_older).collect();
+    end(seats, desk, &keys, None)
+}
+
+type Cells = Vec<Arc<UserCell>>;
 
 fn parted(ended: Vec<Ended>) -> (Vec<Arc<UserToken>>, Cells) {
     let (cells, held): (Cells, Vec<_>) = ended.into_iter().unzip();

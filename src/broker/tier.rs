@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep};
 
 use super::cells::UserKey;
 use super::issued::UserToken;
+use super::told::{Dead, Farewell};
 use crate::clock;
 use crate::digest;
 use crate::qlik::AccessToken;
@@ -37,17 +38,35 @@ pub(super) enum Epoch {
 }
 
 impl Epoch {
-    fn is_same(self, other: Self) -> bool {
-        self == other && self != Self::Unclear
+    /// Whether a token of this epoch is good while the store has `seen`. No mark is no evidence of a
+    /// logout: the store may have lost it, and it ends by itself after a day.
+    fn is_good_under(self, seen: Self) -> bool {
+        match (self, seen) {
+            (Self::Unclear, _) | (_, Self::Unclear) => false,
+            (_, Self::Start) => true,
+            (own, seen) => own == seen,
+        }
     }
 }
 
-/// A logout's mark as it is stored.
-#[derive(Serialize, Deserialize)]
+/// A logout's mark as it is stored: when, in milliseconds since 1970, and which.
 struct Mark {
-    id: [u8; 16],
-    /// Milliseconds since 1970.
     at: u64,
+    id: [u8; 16],
+}
+
+impl Mark {
+    fn write(&self) -> Zeroizing<Vec<u8>> {
+        Zeroizing::new([self.at.to_be_bytes().as_slice(), &self.id].concat())
+    }
+
+    fn read(value: &[u8]) -> Option<Self> {
+        let (at, id) = value.split_first_chunk::<8>()?;
+        Some(Self {
+            at: u64::from_be_bytes(*at),
+            id: id.try_into().ok()?,
+        })
+    }
 }
 
 /// A token as it is stored.
@@ -136,7 +155,7 @@ impl Tier {
             return Ok((epoch, None));
         };
         token.see(outages);
-        let is_good = token.epoch().is_same(epoch)
+        let is_good = token.epoch().is_good_under(epoch)
             && wanted.is_met_by(&token)
             && !self.is_dead(wanted.key, &token).await?;
         Ok((epoch, is_good.then_some(token)))
@@ -148,7 +167,7 @@ impl Tier {
         let mark: Option<Mark> = match found {
             Found::Nothing => return Ok((Epoch::Start, UNIX_EPOCH)),
             Found::Garbled => None,
-            Found::Value(value, _) => serde_json::from_slice(&value).ok(),
+            Found::Value(value, _) => Mark::read(&value),
         };
         // One that cannot be read was left just now.
         Ok(mark.map_or((Epoch::Unclear, clock::now()), |mark| {
@@ -175,15 +194,15 @@ impl Tier {
             let is_of_now = match token.epoch() {
                 // It was minted without a look at the store.
                 Epoch::Unclear => at + CLOCKS_DIFFER < token.received_at(),
-                own => own.is_same(epoch),
+                own => own.is_good_under(epoch),
             };
             Ok::<_, Away>(is_of_now && !self.is_dead(key, token).await?)
         };
-        let is_good = looking.await.unwrap_or(true);
-        if is_good {
+        let seen = looking.await;
+        if seen == Ok(true) {
             token.see(outages);
         }
-        is_good
+        seen.unwrap_or(true)
     }
 
     /// Puts a token there for the other replicas, which are let go then. Nobody waits for it here.
@@ -235,10 +254,10 @@ impl Tier {
         let _ = aws_lc_rs::rand::fill(&mut id);
         farewell.epoch = Some(id);
         let mark = Mark {
-            id,
             at: now_millis(),
-        };
-        let mark = Zeroizing::new(serde_json::to_vec(&mark).unwrap_or_default());
+            id,
+        }
+        .write();
         let put = Write::Put(Kind::Tombstone, person.digest(), mark, MARK_LIFE);
         self.shared.write(vec![put]).await;
         let mut there = Vec::new();
@@ -255,25 +274,6 @@ impl Tier {
         self.shared.write(writes).await;
         there
     }
-}
-
-/// What the other replicas are told of a logout.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Farewell {
-    pub tenant: String,
-    pub user_hash: String,
-    pub keys: Vec<[u8; 32]>,
-    /// The tokens that are revoked by whoever tells.
-    pub revoked: Vec<String>,
-    /// Tokens of this mark are of after the logout.
-    pub epoch: Option<[u8; 16]>,
-}
-
-/// What they are told of a token that the tenant does not accept.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Dead<'a> {
-    pub key: [u8; 32],
-    pub id: &'a str,
 }
 
 fn dead(key: UserKey, token_id: &str) -> [u8; 32] {

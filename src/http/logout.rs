@@ -83,12 +83,19 @@ fn is_over(error: &AdmissionError) -> bool {
 }
 
 /// The session has ended at once, whatever the tenant says when it has to be asked whose it is.
-async fn end(exchange: &Exchange, admission: &Admission) {
-    let ending = exchange
-        .app
-        .admissions
-        .log_out(admission)
-        .instrument(exchange.span());
+async fn end(exchange: &Exchange, admission: &Arc<Admission>) {
+    let (app, admission) = (Arc::clone(&exchange.app), Arc::clone(admission));
+    see_through(
+        exchange,
+        async move { app.admissions.log_out(&admission).await },
+    )
+    .await;
+}
+
+/// Goes on when the caller hangs up, or when its time is over: who says goodbye does not wait.
+async fn see_through(exchange: &Exchange, ending: impl Future<Output = ()> + Send + 'static) {
+    let ending = ending.instrument(exchange.span());
+    let ending = exchange.app.broker.see_through(ending);
     drop(timeout_at(exchange.deadline, ending).await);
 }
 
@@ -150,7 +157,10 @@ async fn end_user(
     let tenant = named_tenant(app, back_end, asked.tenant.as_deref())?;
     let user = named_user(app, tenant, lookup, facts)?;
     back_end.take()?;
-    let ending = app.admissions.log_out_everywhere(tenant, &user);
-    ending.instrument(exchange.span()).await;
+    let (app, tenant) = (Arc::clone(app), Arc::clone(tenant));
+    see_through(exchange, async move {
+        app.admissions.log_out_everywhere(&tenant, &user).await;
+    })
+    .await;
     Ok(())
 }

@@ -133,6 +133,11 @@ impl Ended {
         self.changes.fetch_add(1, Ordering::Release);
     }
 
+    /// Whether all sessions of this user were ended at some time.
+    pub(super) fn knows(&self, user: UserMark) -> bool {
+        self.state().users.contains_key(&user)
+    }
+
     /// When all sessions of some user were ended last.
     pub fn last_everywhere(&self) -> Option<SystemTime> {
         self.state().last_everywhere

@@ -2,29 +2,34 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use serde::{Deserialize, Serialize};
-
 use super::ended::{Ended, Mark, UserMark};
 use crate::clock;
 use crate::secret::Zeroizing;
-use crate::shared::{Found, Kind, Notice, Shared, Write};
+use crate::shared::{Away, Found, Kind, Notice, Shared, Write};
 
 /// "Everything of this user up to now" is kept for so long; no JWT should live longer.
 const USER_LIFE: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// What is told, and what is stored: a session or a user, and a time in milliseconds since 1970.
-#[derive(Serialize, Deserialize)]
+/// What is told, and what is stored: a time in milliseconds since 1970, and a session or a user.
 struct End {
-    what: [u8; 32],
     /// When a session would have ended by itself; when a user was logged out.
     at: u64,
+    what: [u8; 32],
 }
 
 impl End {
     fn of(what: [u8; 32], at: SystemTime) -> Self {
         let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
         let at = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
-        Self { what, at }
+        Self { at, what }
+    }
+
+    fn read(bytes: &[u8]) -> Option<Self> {
+        let (at, what) = bytes.split_first_chunk::<8>()?;
+        Some(Self {
+            at: u64::from_be_bytes(*at),
+            what: what.try_into().ok()?,
+        })
     }
 
     /// Far in the future instead of beyond what a date can be.
@@ -34,7 +39,7 @@ impl End {
     }
 
     fn writes(&self, kind: Kind, life: Duration) -> Vec<Write> {
-        let body = Zeroizing::new(serde_json::to_vec(self).unwrap_or_default());
+        let body = Zeroizing::new([self.at.to_be_bytes().as_slice(), &self.what].concat());
         vec![
             Write::Put(kind, self.what, body.clone(), life),
             Write::Tell(kind, body),
@@ -64,34 +69,42 @@ impl Ended {
         write(shared, end.writes(Kind::EndedUser, USER_LIFE)).await;
     }
 
-    /// Looks whether another replica ended this session. Without the shared tier nothing is learnt.
-    pub async fn learn(&self, mark: &Mark, user: Option<UserMark>) {
+    /// Looks whether another replica ended this session. Whether that could be seen.
+    pub async fn learn(&self, mark: &Mark, user: Option<UserMark>) -> bool {
         let Some(shared) = self.shared() else {
-            return;
+            return true;
         };
-        if let Some(session) = mark.session {
-            match shared.get(Kind::EndedSession, &session).await {
-                Ok(Found::Nothing) | Err(_) => {}
+        let learnt = async {
+            if let Some(session) = mark.session
+                && !matches!(
+                    shared.get(Kind::EndedSession, &session).await?,
+                    Found::Nothing
+                )
+            {
                 // Something stands there, whatever it says.
-                Ok(_) => self.end_session(mark, clock::now()),
+                self.end_session(mark, clock::now());
             }
-        }
-        let Some(user) = user else {
-            return;
+            let Some(user) = user else {
+                return Ok(());
+            };
+            match shared.get(Kind::EndedUser, &user.digest()).await? {
+                Found::Nothing => {}
+                // Once: whoever logs in after that is not locked out by it.
+                Found::Garbled if self.knows(user) => {}
+                Found::Garbled => self.end_user(user, clock::now()),
+                Found::Value(value, _) => {
+                    let end = End::read(&value);
+                    self.end_user(user, end.map_or_else(clock::now, |end| end.time()));
+                }
+            }
+            Ok::<_, Away>(())
         };
-        match shared.get(Kind::EndedUser, &user.digest()).await {
-            Ok(Found::Nothing) | Err(_) => {}
-            Ok(Found::Garbled) => self.end_user(user, clock::now()),
-            Ok(Found::Value(value, _)) => {
-                let end = serde_json::from_slice::<End>(&value).ok();
-                self.end_user(user, end.map_or_else(clock::now, |end| end.time()));
-            }
-        }
+        learnt.await.is_ok()
     }
 
     /// Does what another replica told of.
     pub fn heed(&self, notice: &Notice) {
-        let Ok(end) = serde_json::from_slice::<End>(&notice.body) else {
+        let Some(end) = End::read(&notice.body) else {
             return;
         };
         match notice.kind {

@@ -50,8 +50,13 @@ impl Kind {
         }
     }
 
+    /// Its value begins with a time, eight bytes long, and a later one stays.
+    pub(super) fn keeps_latest(self) -> bool {
+        matches!(self, Self::EndedUser)
+    }
+
     /// An end must be found under whatever key a replica knows.
-    pub(super) fn under_all_names(self) -> bool {
+    pub(super) fn is_end(self) -> bool {
         matches!(
             self,
             Self::Tombstone | Self::DeadToken | Self::EndedSession | Self::EndedUser

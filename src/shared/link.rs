@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::outbox::Outbox;
 use super::seal::Sealer;
-use super::{Away, Kind, Link, NOTICES, Notice, PATIENCE, SettingsError, SharedSettings};
+use super::{Away, Kind, Link, NOTICES, Notice, SettingsError, SharedSettings};
 use crate::secret::Zeroizing;
 use crate::telemetry::metrics;
 use crate::tls;
@@ -23,6 +23,13 @@ use crate::tls;
 /// How often the store is looked at while it is in reach, and while it is not.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 const TRY_EVERY: Duration = Duration::from_millis(250);
+/// One late answer is not the end of it.
+const LOOK_PATIENCE: Duration = Duration::from_millis(400);
+/// A store that comes and goes is believed later and later.
+const LONGEST_PAUSE: Duration = Duration::from_secs(4);
+const STEADY: Duration = Duration::from_secs(10);
+/// After a connection was made again its subscriptions are.
+const RESUBSCRIBED_WITHIN: Duration = Duration::from_millis(100);
 const CONNECT_PATIENCE: Duration = Duration::from_secs(2);
 
 impl Link {
@@ -62,7 +69,10 @@ pub(super) fn config(settings: &SharedSettings) -> Result<Config, SettingsError>
 fn clients(settings: &SharedSettings) -> Result<(Client, SubscriberClient), SettingsError> {
     let mut builder = Builder::from_config(config(settings)?);
     builder
-        .with_performance_config(|config| config.default_command_timeout = PATIENCE)
+        .with_performance_config(|config| {
+            config.default_command_timeout = LOOK_PATIENCE;
+            config.broadcast_channel_capacity = NOTICES;
+        })
         .with_connection_config(|config| {
             config.connection_timeout = CONNECT_PATIENCE;
             config.internal_command_timeout = CONNECT_PATIENCE;
@@ -91,6 +101,7 @@ pub(super) fn start(link: &Arc<Link>) -> (JoinHandle<()>, JoinHandle<()>) {
 
 async fn listen(link: Arc<Link>, heard: watch::Sender<u64>) {
     let mut messages = link.subscriber.message_rx();
+    let mut connected_again = link.subscriber.reconnect_rx();
     let _renewing = link.subscriber.manage_subscriptions();
     let channels: Vec<_> = link.channels().collect();
     for channel in &channels {
@@ -99,7 +110,16 @@ async fn listen(link: Arc<Link>, heard: watch::Sender<u64>) {
         }
     }
     loop {
-        let message = match messages.recv().await {
+        let received = tokio::select! {
+            received = messages.recv() => received,
+            // What was told while the subscription was gone was not heard.
+            Ok(_) = connected_again.recv() => {
+                sleep(RESUBSCRIBED_WITHIN).await;
+                link.outages.fetch_add(1, Ordering::AcqRel);
+                continue;
+            }
+        };
+        let message = match received {
             Ok(message) => message,
             // Something was told that nobody heard.
             Err(broadcast::error::RecvError::Lagged(_)) => {
@@ -144,23 +164,35 @@ async fn listen(link: Arc<Link>, heard: watch::Sender<u64>) {
 }
 
 async fn supervise(link: Arc<Link>, mut last_heard: watch::Receiver<u64>) {
-    let mut down_since = Instant::now();
+    let (mut up_since, mut away_since) = (None, Instant::now());
+    let mut pause = TRY_EVERY;
     loop {
-        let was_up = link.is_up.load(Ordering::Acquire);
-        match (was_up, look(&link, &mut last_heard).await) {
+        let looked = look(&link, &mut last_heard).await;
+        match (link.is_up(), looked) {
+            (true, Ok(())) => write_owed(&link).await,
             (true, Err(Away)) => {
                 link.is_up.store(false, Ordering::Release);
                 metrics::shared_up(false);
                 tracing::warn!("the shared tier is out of reach, serving alone");
             }
-            (false, Ok(())) => come_back(&link, down_since).await,
-            _ => {}
+            (false, Ok(())) => come_back(&link, away_since).await,
+            (false, Err(Away)) => {}
         }
-        if link.is_up.load(Ordering::Acquire) {
+        if link.is_up() {
+            up_since.get_or_insert_with(Instant::now);
             drop(timeout(LOOK_EVERY, link.failed.notified()).await);
-            down_since = Instant::now();
-        } else {
-            sleep(TRY_EVERY).await;
+        }
+        if !link.is_up() {
+            if let Some(since) = up_since.take() {
+                let was_steady = since.elapsed() > STEADY;
+                pause = if was_steady {
+                    TRY_EVERY
+                } else {
+                    (pause * 2).min(LONGEST_PAUSE)
+                };
+                away_since = Instant::now();
+            }
+            sleep(pause).await;
         }
     }
 }
@@ -171,12 +203,15 @@ async fn look(link: &Link, last_heard: &mut watch::Receiver<u64>) -> Result<(), 
     aws_lc_rs::rand::fill(&mut beat).map_err(|_| Away)?;
     for name in link.channels() {
         let reading = link.client.get::<Option<Vec<u8>>, _>(name.as_str());
-        link.try_run(Box::pin(reading)).await?;
-        link.try_run(Box::pin(link.publish(Kind::Beat, &name, &beat)?))
-            .await?;
+        link.try_run(LOOK_PATIENCE, Box::pin(reading)).await?;
+        link.try_run(
+            LOOK_PATIENCE,
+            Box::pin(link.publish(Kind::Beat, &name, &beat)?),
+        )
+        .await?;
         let beat = u64::from_be_bytes(beat);
         let hearing = last_heard.wait_for(|last| *last == beat);
-        timeout(PATIENCE, hearing)
+        timeout(LOOK_PATIENCE, hearing)
             .await
             .map_err(|_| Away)?
             .map_err(|_| Away)?;
@@ -185,19 +220,21 @@ async fn look(link: &Link, last_heard: &mut watch::Receiver<u64>) -> Result<(), 
 }
 
 /// Everybody looks again at what they knew; what was to be written meanwhile is written.
-async fn come_back(link: &Link, down_since: Instant) {
+async fn come_back(link: &Link, away_since: Instant) {
     link.outages.fetch_add(1, Ordering::AcqRel);
     link.is_up.store(true, Ordering::Release);
-    let owed = link.outbox.take();
-    let count = owed.len();
-    let mut left = owed.into_iter();
+    metrics::shared_up(true);
+    let seconds = away_since.elapsed().as_secs();
+    tracing::info!(seconds, "the shared tier is in reach");
+    write_owed(link).await;
+}
+
+async fn write_owed(link: &Link) {
+    let mut left = link.outbox.take().into_iter();
     while let Some(write) = left.next() {
         if link.do_write(&write).await.is_err() {
             link.outbox.put_back(std::iter::once(write).chain(left));
             return;
         }
     }
-    metrics::shared_up(true);
-    let seconds = down_since.elapsed().as_secs();
-    tracing::info!(seconds, written = count, "the shared tier is in reach");
 }

@@ -12,15 +12,20 @@ use super::{Away, Kind, Shared};
 /// store that lost its data has in common with a new one, or if somebody asked alone meanwhile
 /// (`careful`).
 const TAKE: &str = "
+local function number(text)
+  local value = tonumber(text)
+  if value == nil or value ~= value then return nil end
+  return value
+end
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local interval, burst, spare, careful = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4] == '1'
 local held = redis.call('HMGET', KEYS[1], 'next', 'closed')
-local closed = math.min(tonumber(held[2]) or 0, now + 300000000)
+local closed = math.min(number(held[2]) or 0, now + 300000000)
 if closed > now then return {1, closed - now} end
 local most = now + burst * interval
-local next = math.max(math.min(tonumber(held[1]) or most, most), now)
-if careful then next = most end
+local next = math.max(math.min(number(held[1]) or most, most), now)
+if careful then next = math.max(next, most - interval) end
 local wait = next + interval - now - (burst - spare) * interval
 if wait <= 0 then next = next + interval end
 redis.call('HSET', KEYS[1], 'next', string.format('%.0f', next))
@@ -32,11 +37,16 @@ const CLOSE: &str = "
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local interval, burst = tonumber(ARGV[1]), tonumber(ARGV[2])
-local closed = math.max(tonumber(redis.call('HGET', KEYS[1], 'closed')) or 0, now + tonumber(ARGV[3]))
+local before = tonumber(redis.call('HGET', KEYS[1], 'closed')) or 0
+if before ~= before then before = 0 end
+local closed = math.max(before, now + tonumber(ARGV[3]))
 redis.call('HSET', KEYS[1], 'closed', string.format('%.0f', closed), 'next', string.format('%.0f', now + burst * interval))
 redis.call('PEXPIRE', KEYS[1], 2592000000)
 return 1
 ";
+
+/// Who asks again, asks a little later.
+const LEAST_WAIT: Duration = Duration::from_millis(1);
 
 /// How often a tenant may be asked.
 #[derive(Clone, Copy, Debug)]
@@ -84,7 +94,7 @@ impl Shared {
             let micros = |value: i64| Duration::from_micros(u64::try_from(value).unwrap_or(0));
             match answer[..] {
                 [1, left] => return Ok(Taken::Closed(micros(left))),
-                [_, wait, _] if wait > 0 => taken = Taken::In(micros(wait)),
+                [_, wait, _] if wait != 0 => taken = Taken::In(micros(wait).max(LEAST_WAIT)),
                 [_, _, left] => {
                     if let Taken::Now(other) = taken {
                         taken = Taken::Now(other.min(u32::try_from(left).unwrap_or(0)));
