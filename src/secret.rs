@@ -5,13 +5,17 @@
 //! file can be read again.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{self, ErrorKind, Read};
+use std::path::{Path, PathBuf};
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 pub use zeroize::Zeroizing;
 
-/// Larger than any PEM key; a path that names a log or a device by mistake is refused early.
-const MAX_BYTES: u64 = 64 * 1024;
+/// Larger than any PEM key; a path that names a log or a device by mistake is refused.
+const MAX_BYTES: usize = 64 * 1024;
+/// Larger than a key set, the certificates of a whole system, or the tables of a thousand tenants.
+const MAX_FILE_BYTES: u64 = 4 * 1024 * 1024;
 
 /// A value that is wiped on drop and cannot be printed or serialised.
 #[derive(Clone)]
@@ -90,26 +94,46 @@ impl SecretSource {
                 Err(SecretError::Empty("the value".into()))
             }
             Self::Value(secret) => Ok(secret.clone()),
-            Self::File(path) => read_file(path),
+            Self::File(path) => read_secret(path),
             Self::Env(name) => read_env(name),
         }
     }
 }
 
-fn read_file(path: &std::path::Path) -> Result<Secret, SecretError> {
+fn read_secret(path: &Path) -> Result<Secret, SecretError> {
     let shown = path.display().to_string();
-    let unreadable = |error: std::io::Error| SecretError::Unreadable {
-        path: shown.clone(),
-        reason: error.to_string(),
+    let unreadable = |error: io::Error| match error.kind() {
+        ErrorKind::FileTooLarge => SecretError::TooLarge(shown.clone()),
+        _ => SecretError::Unreadable {
+            path: shown.clone(),
+            reason: error.to_string(),
+        },
     };
-    if std::fs::metadata(path).map_err(unreadable)?.len() > MAX_BYTES {
+    let bytes = read_file(path).map_err(unreadable)?;
+    if bytes.len() > MAX_BYTES {
         return Err(SecretError::TooLarge(shown));
     }
-    let text = Zeroizing::new(std::fs::read_to_string(path).map_err(unreadable)?);
+    let text = std::str::from_utf8(&bytes);
+    let text = text.map_err(|_| unreadable(ErrorKind::InvalidData.into()))?;
     match text.trim_end_matches(['\r', '\n']) {
         "" => Err(SecretError::Empty(format!("the file {shown}"))),
         text => Ok(Secret::new(text)),
     }
+}
+
+/// The content of any file that a configuration names, of which every one may be a secret. A device
+/// has no end and tells no length, so no more is read than there may be: 4 MiB.
+pub fn read_file(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
+    let file = File::open(path)?;
+    let told = file.metadata()?.len().min(MAX_FILE_BYTES);
+    // Room for all of it: where it grows, a part is left behind.
+    let room = usize::try_from(told).unwrap_or_default() + 1;
+    let mut bytes = Zeroizing::new(Vec::with_capacity(room));
+    let read = file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
+    if read as u64 > MAX_FILE_BYTES {
+        return Err(ErrorKind::FileTooLarge.into());
+    }
+    Ok(bytes)
 }
 
 #[expect(
@@ -132,6 +156,12 @@ mod tests {
     fn debug_never_shows_the_text() {
         let source = SecretSource::Value(Secret::new("canary"));
         assert!(!format!("{source:?}").contains("canary"));
+    }
+
+    #[test]
+    fn a_device_is_no_secret() {
+        let source = SecretSource::File("/dev/zero".into());
+        assert!(matches!(source.read(), Err(SecretError::TooLarge(_))));
     }
 
     #[test]

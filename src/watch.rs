@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use crate::digest::Parts;
+use crate::secret::read_file;
 
 /// How often files are looked at. A mounted secret takes a minute to arrive; this adds little.
 pub const EVERY: Duration = Duration::from_secs(10);
@@ -73,7 +74,7 @@ impl Watch {
 fn digest(files: &[PathBuf]) -> [u8; 32] {
     let mut parts = Parts::of("files");
     for file in files {
-        match std::fs::read(file) {
+        match read_file(file) {
             Ok(content) => {
                 parts.add(b"content");
                 parts.add(&content);

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::{Config, files};
 use crate::digest::Parts;
+use crate::secret::read_file;
 
 /// The digest of a table, of what else decides what is made of it, and of the files it names.
 pub type Fingerprint = [u8; 32];
@@ -58,7 +59,7 @@ fn fingerprint(kind: &str, tenant: &str, table: &Value, upstream: &[u8]) -> Fing
     parts.add(upstream);
     parts.add(&text(table));
     for file in files::named(table) {
-        match std::fs::read(file) {
+        match read_file(&file) {
             Ok(content) => parts.add(&content),
             Err(_) => parts.add(b"unreadable"),
         }

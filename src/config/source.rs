@@ -1,6 +1,7 @@
 //! Where the configuration is read from: files, directories and the environment, merged in order.
 
 use std::fmt;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use config::{Map, Source, Value, ValueKind};
@@ -9,6 +10,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::problem::{Place, Places, Problem, join};
 use super::{Sources, env, schema};
+use crate::secret::read_file;
 
 /// The merged configuration, and where its keys come from.
 pub struct Merged {
@@ -100,19 +102,17 @@ fn unreadable(path: &Path, error: &std::io::Error) -> Problem {
 }
 
 fn parse(file: &Path, places: &mut Places) -> Result<Layer, Problem> {
-    let text = std::fs::read_to_string(file).map_err(|error| unreadable(file, &error))?;
+    let bytes = read_file(file).map_err(|error| unreadable(file, &error))?;
+    let text = str::from_utf8(&bytes);
+    let text = text.map_err(|_| unreadable(file, &ErrorKind::InvalidData.into()))?;
     // Only the message: the crate's Display quotes the line, and with it what may be a secret.
-    let table = DeTable::parse(&text).map_err(|error| {
-        let at = position(&text, error.span().map_or(0, |span| span.start));
+    let table = DeTable::parse(text).map_err(|error| {
+        let at = position(text, error.span().map_or(0, |span| span.start));
         syntax(file, at, error.message())
     })?;
-    Reader {
-        file,
-        text: &text,
-        places,
-    }
-    .table("", table.into_inner())
-    .map(Layer)
+    Reader { file, text, places }
+        .table("", table.into_inner())
+        .map(Layer)
 }
 
 fn syntax(file: &Path, (line, column): (usize, usize), message: &str) -> Problem {

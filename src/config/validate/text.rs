@@ -12,7 +12,7 @@ use url::{Host, Url};
 
 use super::super::problem::Report;
 use super::Reported;
-use crate::secret::{Secret, SecretError, SecretSource};
+use crate::secret::{Secret, SecretError, SecretSource, read_file};
 
 pub const SECOND: Duration = Duration::from_secs(1);
 pub const HOUR: Duration = Duration::from_secs(3600);
@@ -149,9 +149,10 @@ pub fn secret(report: &mut Report, path: &str, source: &SecretSource) -> Option<
 
 /// The content of a file that is no secret.
 pub fn file(report: &mut Report, path: &str, file: &str) -> Option<Vec<u8>> {
-    let content = std::fs::read(Path::new(file));
+    let content = read_file(Path::new(file));
     let remedy = "check that it exists and that the broker may read it";
     content
+        .map(|content| content.to_vec())
         .map_err(|error| report.refuse(path, format!("cannot be read: {error}"), remedy))
         .ok()
 }
