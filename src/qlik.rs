@@ -51,7 +51,7 @@ impl AccessToken {
             secret,
             id,
             scope,
-            life,
+            life: life.min(answer::LONGEST_LIFE),
         }
     }
 }

@@ -294,6 +294,7 @@ fn open(found: Found) -> Option<UserToken> {
     ));
     let life = Duration::from_millis(stored.life_millis);
     let access = AccessToken::kept(Secret::new(stored.token.as_str()), stored.scope, life);
+    let left = left.min(access.life);
     let token = UserToken::shared(access, left, stored.groups, stored.epoch);
     (!left.is_zero()).then_some(token)
 }

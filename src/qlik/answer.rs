@@ -15,7 +15,7 @@ const TOKEN_CAP: usize = 16 * 1024;
 /// Taken when the tenant names no life at all: short, but enough to load a page.
 const UNNAMED_LIFE: Duration = Duration::from_secs(300);
 /// No access token lives longer; keeps times far from overflow.
-const LONGEST_LIFE: Duration = Duration::from_secs(30 * 24 * 3600);
+pub(super) const LONGEST_LIFE: Duration = Duration::from_secs(30 * 24 * 3600);
 
 #[derive(Deserialize)]
 struct TokenAnswer {
@@ -96,12 +96,11 @@ fn life(
         (Some(one), None) | (None, Some(one)) => one,
         (None, None) => return Ok(UNNAMED_LIFE),
     };
-    if seconds <= 0.0 {
+    let life = Duration::from_secs_f64(seconds.clamp(0.0, LONGEST_LIFE.as_secs_f64()));
+    if life.is_zero() {
         return Err(QlikError::Malformed("the token has no life left"));
     }
-    Ok(Duration::from_secs_f64(
-        seconds.min(LONGEST_LIFE.as_secs_f64()),
-    ))
+    Ok(life)
 }
 
 #[cfg(test)]
@@ -140,6 +139,7 @@ mod tests {
         for none in [
             r#","expires_in":0"#,
             r#","expires_in":-5"#,
+            r#","expires_in":1e-10"#,
             r#","expires_in":"60""#,
             r#","expires_at":"2020-01-01T00:00:00Z""#,
             r#","expires_at":"soon""#,
