@@ -12,7 +12,7 @@ mod logout;
 mod pause;
 mod seat;
 mod service;
-mod tier;
+pub(crate) mod tier;
 mod told;
 
 use std::collections::HashMap;

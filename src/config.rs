@@ -49,6 +49,7 @@ use fingerprint::Fingerprints;
 pub use fingerprint::Fingerprint;
 pub use fixed::Fixed;
 pub use problem::{Place, Problem, Problems};
+pub(crate) use schema::Schema;
 
 /// Where the configuration comes from: files first, then the environment on top.
 #[derive(Clone, Default)]
@@ -268,18 +269,23 @@ pub fn files(sources: &Sources) -> Vec<PathBuf> {
 
 /// Reads all sources. Either a configuration that can be served, or all that is wrong with it.
 pub fn load(sources: &Sources) -> Result<Config, Problems> {
-    let published = schema::published();
+    load_by(&Schema::new(), sources)
+}
+
+/// The same, by a schema that is at hand: to make it takes longer than all the rest.
+pub(crate) fn load_by(schema: &Schema, sources: &Sources) -> Result<Config, Problems> {
+    let published = &schema.published;
     let source::Merged {
         mut value,
         places,
         problems,
-    } = source::merge(sources, &published).map_err(Problems)?;
+    } = source::merge(sources, published).map_err(Problems)?;
     let mut report = problem::Report {
         problems,
         warnings: Vec::new(),
     };
     let later = validate::later::refuse(&mut value, &mut report);
-    check::against(&published, &mut value, &later, &mut report);
+    check::against(schema, &mut value, &later, &mut report);
     let fingerprints = Fingerprints::of(&value);
     let config = validate::typed(&value, &later, &mut report);
 
@@ -295,7 +301,7 @@ pub fn load(sources: &Sources) -> Result<Config, Problems> {
         Some(mut config) if problems.is_empty() => {
             fingerprints.note(&mut config);
             config.warnings = warnings;
-            config.redacted = redact::effective(&published, value);
+            config.redacted = redact::effective(published, value);
             Ok(config)
         }
         _ => Err(Problems(problems)),

@@ -29,7 +29,12 @@
 //! | [`outbound`] | HTTP clients: no redirects, verified TLS, capped bodies |
 //! | [`telemetry`] | logs, audit lines, metrics |
 //! | [`secret`], [`clock`], [`digest`] | what must not be printed; what time it is; cache keys |
+//! | `fuzzing` | what fuzzing reaches behind the doors; in no release |
 //! | `simulator` | a tenant for development and tests; uses nothing of the rest |
+
+// The fuzz targets, which the tests replay, call the crate by its name.
+#[cfg(test)]
+extern crate self as qlik_token_broker;
 
 pub mod admission;
 pub mod app;
@@ -41,6 +46,9 @@ pub mod config;
 pub mod digest;
 pub mod directory;
 pub mod expiring;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod http;
 pub mod identity;
 pub mod limits;

@@ -2,7 +2,7 @@
 //!
 //! Knows nothing of sessions, caches or our own HTTP API.
 
-mod answer;
+pub(crate) mod answer;
 pub mod credential;
 pub mod error;
 pub mod management;
@@ -10,7 +10,7 @@ mod oauth_clients;
 mod revoke;
 pub mod token;
 mod tries;
-mod users;
+pub(crate) mod users;
 
 use std::time::Duration;
 

@@ -13,7 +13,7 @@ mod kind;
 mod link;
 mod outbox;
 mod pace;
-mod seal;
+pub(crate) mod seal;
 mod settings;
 
 use std::future::Future;

@@ -284,7 +284,7 @@ fn dead(key: UserKey, token_id: &str) -> [u8; 32] {
 }
 
 /// The life of a token is what its writer's clock and the store's say, whichever is less.
-fn open(found: Found) -> Option<UserToken> {
+pub(crate) fn open(found: Found) -> Option<UserToken> {
     let Found::Value(value, left) = found else {
         return None;
     };

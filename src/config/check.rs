@@ -7,13 +7,14 @@ use jsonschema::{JsonType, ValidationError};
 use serde_json::Value;
 
 use super::problem::{Problem, Report, join, within};
-use super::schema::{self, Node};
+use super::schema::{Node, Schema};
 
 /// Reports every fault, but for those within `refused`, and mends the value: unknown keys are taken
 /// out, wrong values replaced by stand-ins. So one fault hides no other; what is found about a
 /// stand-in later is not to be reported.
-pub fn against(published: &Value, value: &mut Value, refused: &[String], report: &mut Report) {
-    let Ok(validator) = jsonschema::validator_for(&schema::checking(published)) else {
+pub fn against(schema: &Schema, value: &mut Value, refused: &[String], report: &mut Report) {
+    let published = &schema.published;
+    let Some(validator) = &schema.validator else {
         report.refuse(
             "configuration",
             "cannot be checked",

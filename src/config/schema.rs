@@ -1,8 +1,29 @@
 //! The JSON Schema of the configuration: as it is published, and as the broker checks with it.
 
+use jsonschema::Validator;
 use serde_json::{Map, Value, json};
 
 use super::raw::Root;
+
+/// The schema in both forms.
+pub struct Schema {
+    /// For editors.
+    pub published: Value,
+    /// To check with. There is always one, unless there is a bug.
+    pub validator: Option<Validator>,
+}
+
+impl Schema {
+    /// Makes both.
+    pub fn new() -> Self {
+        let published = published();
+        let validator = jsonschema::validator_for(&checking(&published)).ok();
+        Self {
+            published,
+            validator,
+        }
+    }
+}
 
 /// The schema for editors, and for `config-schema` to print.
 pub fn published() -> Value {
@@ -56,7 +77,7 @@ fn optional(keys: &Map<String, Value>) -> Option<Map<String, Value>> {
 
 /// The schema to check with. It accepts what the published one accepts, but a session table is
 /// judged by the kind that its `type` names: `oneOf` could only say that it is none of them.
-pub fn checking(published: &Value) -> Value {
+fn checking(published: &Value) -> Value {
     let mut schema = published.clone();
     if let Some(Value::Object(session)) = schema.pointer_mut("/$defs/Session")
         && let Some(Value::Array(kinds)) = session.remove("oneOf")

@@ -27,7 +27,7 @@ struct TokenAnswer {
 }
 
 /// Parses an answer that was received at `now`.
-pub(super) fn parse_token(
+pub(crate) fn parse_token(
     body: &[u8],
     asked: &ScopeSet,
     now: SystemTime,

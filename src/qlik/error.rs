@@ -153,7 +153,7 @@ pub(super) fn holds_errors(body: &[u8]) -> bool {
 }
 
 /// Sorts an answer that is not a 200 into its class.
-pub(super) fn classify(
+pub(crate) fn classify(
     status: u16,
     retry_after: Option<&str>,
     body: &[u8],

@@ -117,6 +117,12 @@ fn is_admin_role(role: &Named) -> bool {
     name.is_none_or(|name| name.to_ascii_lowercase().contains("admin"))
 }
 
+/// Parses a page of users.
+pub(crate) fn parse_page(body: &[u8]) -> Result<Vec<User>, QlikError> {
+    let page: Page = serde_json::from_slice(body).map_err(|_| NOT_USERS)?;
+    Ok(page.data.into_iter().map(User::from).collect())
+}
+
 impl Management {
     /// The user that a token would be asked for by this lookup, whatever its state.
     pub async fn user(
@@ -176,11 +182,10 @@ impl Management {
             body: None,
         };
         let Answer { status, body } = self.call(&ask, deadline).await?;
-        let page: Page = match status {
-            200 => serde_json::from_slice(&body).map_err(|_| NOT_USERS)?,
-            _ => return Err(NOT_USERS),
-        };
-        Ok(page.data.into_iter().map(User::from).collect())
+        match status {
+            200 => parse_page(&body),
+            _ => Err(NOT_USERS),
+        }
     }
 
     /// Creates a user, active at once. `None` if there is one of this subject already.

@@ -3,7 +3,7 @@
 //! A handle reads `qtbs_` and 43 base64url characters. Only its digest is kept, so what leaks from
 //! memory opens nothing; it carries its own tenant, user and scopes, and is mapped by nobody.
 
-mod tier;
+pub(crate) mod tier;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -277,7 +277,7 @@ impl Handle {
     }
 
     /// Whether it still lives, by both clocks; if so, it was seen just now.
-    fn touch(&self) -> bool {
+    pub(crate) fn touch(&self) -> bool {
         let (now, wall) = (Instant::now(), clock::now());
         let ages = [
             now.saturating_duration_since(self.began_at),

@@ -32,7 +32,7 @@ impl fmt::Debug for EncryptionKey {
 
 /// The name of a value in the store, and by which key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Name {
+pub(crate) struct Name {
     text: String,
     key: usize,
 }
@@ -44,7 +44,7 @@ impl Name {
 }
 
 /// All the keys: the first is used for what is new, all are looked for.
-pub(super) struct Sealer(Vec<Keys>);
+pub(crate) struct Sealer(Vec<Keys>);
 
 struct Keys {
     id: String,

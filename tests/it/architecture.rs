@@ -6,6 +6,10 @@ use std::path::{Path, PathBuf};
 /// Room by room, the rooms it may use. `telemetry`, `clock`, `digest` and `secret` are open to all.
 const ARROWS: &[(&str, &[&str])] = &[
     (
+        "fuzzing",
+        &["broker", "config", "qlik", "session", "shared", "tenant"],
+    ),
+    (
         "cli",
         &[
             "admission",

@@ -97,7 +97,7 @@ impl Handle {
     }
 }
 
-fn open(key: [u8; 32], value: &[u8], idle: Duration) -> Option<Handle> {
+pub(crate) fn open(key: [u8; 32], value: &[u8], idle: Duration) -> Option<Handle> {
     let stored: Stored = serde_json::from_slice(value).ok()?;
     let field = [LookupField::UserId, LookupField::Subject]
         .into_iter()
