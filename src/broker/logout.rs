@@ -222,16 +222,18 @@ impl Revocations {
 }
 
 impl Desk {
-    /// What a logout must not forget when the tenant is configured as `now`.
+    /// What a logout must not forget when the tenant is configured as `now`. Not what another address
+    /// gave: its tokens are nobody else's to see, and this one could not revoke them.
     pub fn former(&self, now: &Arc<Tenant>) -> Vec<Arc<Tenant>> {
-        let mut former = self.former.clone();
         let then = &self.clients.tenant;
+        if then.url != now.url {
+            return Vec::new();
+        }
+        let mut former = self.former.clone();
         let is_known = |scopes: &ScopeSet| {
             let mut known = former.iter().chain([now]);
-            known.any(|known| {
-                (&known.url, &known.client_id) == (&then.url, &then.client_id)
-                    && known.scope_set(scopes).is_some()
-            })
+            known
+                .any(|known| known.client_id == then.client_id && known.scope_set(scopes).is_some())
         };
         if !then.scope_sets().all(is_known) {
             former.push(Arc::clone(then));

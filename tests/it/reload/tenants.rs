@@ -7,7 +7,8 @@ use serde_json::json;
 
 use crate::directory::{BY_SUBJECT, mapped};
 use crate::harness::{
-    Broker, PAGE, header, managed_table, managed_world, refused, tenant, tenant_table, token,
+    Broker, KEY, PAGE, header, managed_table, managed_world, refused, subject, tenant,
+    tenant_table, token,
 };
 use crate::portal::{Key, Portal};
 
@@ -35,9 +36,9 @@ async fn users_of_a_removed_tenant_are_refused_and_others_notice_nothing() {
     assert_eq!((acme.calls(Call::Any), globex.calls(Call::Any)), (1, 1));
 }
 
-/// Another address is another tenant: what was cached is of no use there.
+/// Another address is another tenant: what was cached is of no use there, and is not shown there.
 #[tokio::test]
-async fn a_tenant_that_moves_gives_new_tokens() {
+async fn a_tenant_that_moves_gives_new_tokens_and_sees_no_old_ones() {
     let (here, there) = (tenant().await, tenant().await);
     let broker = Broker::with(&here);
     let config = std::fs::read_to_string(&broker.file.0).unwrap();
@@ -48,6 +49,12 @@ async fn a_tenant_that_moves_gives_new_tokens() {
     let after = broker.token_of("ann").await;
     assert!(there.is_live(&after.text) && !there.is_live(&before.text));
     assert_eq!((here.calls(Call::Any), there.calls(Call::Any)), (1, 1));
+    let ending = broker.post("/logout").bearer_auth(KEY);
+    let ending = ending.json(&json!({"user_lookup": subject("ann")}));
+    assert_eq!(ending.send().await.unwrap().status(), 204);
+    super::revoked(&there, &after.text).await;
+    tokio::time::sleep(OFTEN * 4).await;
+    assert_eq!((here.calls(Call::Any), there.calls(Call::Revoke)), (1, 1));
 }
 
 async fn following() -> (Simulator, Portal, Broker, String) {
