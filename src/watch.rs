@@ -17,6 +17,9 @@ pub const EVERY: Duration = Duration::from_secs(10);
 /// Files that changed are taken as they are once they stayed the same for so long: who writes one may
 /// be half way through it.
 const SETTLED: Duration = Duration::from_secs(1);
+/// After so many looks a file is taken as it is: one that never stays the same must not keep the
+/// others from being read.
+const LOOKS: usize = 10;
 
 /// Some files, and what they held at the last look.
 #[derive(Debug)]
@@ -44,19 +47,21 @@ impl Watch {
         }
     }
 
-    /// Looks whether some file holds something else than at the last look. If so, waits until they stay
-    /// as they are, for looks that come `every` so often.
+    /// Looks whether some file holds something else than at the last look. If so, waits a while for them
+    /// to stay as they are, for looks that come `every` so often.
     pub async fn has_changed(&mut self, every: Duration) -> bool {
         let mut now = self.look().await;
-        while now != self.seen {
+        for _ in 0..LOOKS {
+            if now == self.seen {
+                return false;
+            }
             sleep(every.min(SETTLED)).await;
             let before = std::mem::replace(&mut now, self.look().await);
             if now == before {
-                self.seen = now;
-                return true;
+                break;
             }
         }
-        false
+        std::mem::replace(&mut self.seen, now) != now
     }
 
     async fn look(&self) -> [u8; 32] {
@@ -190,6 +195,26 @@ mod tests {
         };
         let (changed, ()) = tokio::join!(watch.has_changed(10 * SOON), mended);
         assert!(!changed);
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    /// Nobody waits for ever for a file that never stays the same.
+    #[tokio::test]
+    async fn what_changes_without_end_is_taken_as_it_is() {
+        let folder = folder("watch-endless");
+        let file = folder.join("file");
+        std::fs::write(&file, "start").unwrap();
+        let mut watch = Watch::new(vec![file.clone()]);
+        let writing = async {
+            for length in 1.. {
+                std::fs::write(&file, "x".repeat(length)).unwrap();
+                sleep(SOON / 4).await;
+            }
+        };
+        tokio::select! {
+            changed = timeout(100 * SOON, watch.has_changed(SOON)) => assert_eq!(changed, Ok(true)),
+            () = writing => unreachable!(),
+        }
         std::fs::remove_dir_all(&folder).unwrap();
     }
 
