@@ -80,7 +80,7 @@ impl Budget {
         })
     }
 
-    /// Another rate from now on, or another number of replicas: see [`Pacer::change`].
+    /// Another rate from now on, or another number of replicas. What has been used of the window stays used.
     pub fn set_rate(&self, rate: Rate, replicas: NonZeroU32) {
         self.pacer.change(rate, replicas);
     }
