@@ -85,6 +85,7 @@ impl Desk {
             person: UserKey::person(&grant.tenant, &grant.user),
             instead_of: cell.live().map(|held| Arc::clone(held.value())),
             groups: seat.groups,
+            margins: self.margins,
         };
         async move {
             let renews = wanted.instead_of.is_some();
@@ -96,7 +97,7 @@ impl Desk {
                 |error| tracing::warn!(tenant = %grant.tenant.id, error = %error.error, "no token"),
             )?;
             desk.cells.promote(wanted.key, &cell);
-            let (left, life) = (token.remaining(), token.access.life);
+            let (left, life) = (token.usable(), token.access.life);
             Ok(Lease::resumed(
                 Arc::new(token),
                 left,

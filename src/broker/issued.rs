@@ -13,6 +13,9 @@ use crate::expiring::Got;
 use crate::qlik::AccessToken;
 pub use crate::telemetry::metrics::TokenSource as Source;
 
+/// Answers count whole seconds: a token with less than one left would be one that has none.
+const LEAST_LEFT: Duration = Duration::from_secs(1);
+
 /// A user's token as it is kept.
 #[derive(Debug)]
 pub struct UserToken {
@@ -102,6 +105,11 @@ impl UserToken {
         self.expires_at
             .saturating_duration_since(Instant::now())
             .min(by_wall)
+    }
+
+    /// How long it may still be handed out.
+    pub(super) fn usable(&self) -> Duration {
+        self.remaining().saturating_sub(LEAST_LEFT)
     }
 }
 

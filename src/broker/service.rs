@@ -90,8 +90,8 @@ impl Inner {
         })?;
         let asking = self.client.client_credentials(&self.scopes, turn, deadline);
         let access = asking.await.map_err(failed)?;
-        let life = access.life;
         let token = Arc::new(UserToken::minted(access, None, Epoch::Start));
-        Ok(Lease::new(token, life, margins, 0.0))
+        let (left, life) = (token.usable(), token.access.life);
+        Ok(Lease::resumed(token, left, life, margins, 0.0))
     }
 }

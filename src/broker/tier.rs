@@ -14,6 +14,7 @@ use super::issued::UserToken;
 use super::told::{Dead, Farewell};
 use crate::clock;
 use crate::digest;
+use crate::expiring::Margins;
 use crate::qlik::AccessToken;
 use crate::secret::{Secret, Zeroizing};
 use crate::shared::{Away, Claim, Found, Kind, Shared, Write};
@@ -90,6 +91,8 @@ pub(super) struct Wanted {
     pub instead_of: Option<Arc<UserToken>>,
     /// One of these groups, if any are named.
     pub groups: Option<[u8; 32]>,
+    /// One that has more left than is good for want of a better one.
+    pub margins: Margins,
 }
 
 impl Wanted {
@@ -97,7 +100,8 @@ impl Wanted {
         let is_newer = self.instead_of.as_ref().is_none_or(|held| {
             held.access.id != token.access.id && held.remaining() < token.remaining()
         });
-        is_newer && (self.groups.is_none() || self.groups == token.groups)
+        let lives_on = token.usable() > self.margins.spare(token.access.life);
+        lives_on && is_newer && (self.groups.is_none() || self.groups == token.groups)
     }
 }
 

@@ -17,6 +17,13 @@ pub struct Margins {
     pub min_life: Duration,
 }
 
+impl Margins {
+    /// How near its end a value of so long a `life` is only good for want of a better one.
+    pub fn spare(self, life: Duration) -> Duration {
+        self.min_life.min(life / 10)
+    }
+}
+
 /// A value and the times that decide about it.
 #[derive(Debug)]
 pub struct Lease<T> {
@@ -60,7 +67,7 @@ impl<T> Lease<T> {
             value,
             obtained_at: now,
             refresh_at: now + left.saturating_sub(margin),
-            spare_from: now + left.saturating_sub(margins.min_life.min(life / 10)),
+            spare_from: now + left.saturating_sub(margins.spare(life)),
             expires_at: now + left,
             expires_wall: clock::now() + left,
         }

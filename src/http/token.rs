@@ -106,7 +106,7 @@ async fn answer(
     Ok(render(&issued, &seat.grant().tenant, &head.headers))
 }
 
-/// A logout ends the mint that all sessions of its user wait for: those that go on try once more.
+/// A logout ends the mint that all sessions of its user wait for: those that go on try again.
 async fn wait_for_token(
     app: &App,
     exchange: &Exchange,
@@ -115,18 +115,15 @@ async fn wait_for_token(
     rejected: Option<&str>,
 ) -> Result<Issued, BrokerError> {
     exchange.give_up_place();
-    let getting = || {
+    loop {
         let getting = app.broker.token(seat, rejected, exchange.deadline);
-        getting.instrument(exchange.span())
-    };
-    let issued = getting().await;
-    match (&issued, admitted) {
-        (Err(BrokerError::SessionEnded), Admitted::Person(admission))
-            if !app.admissions.ended_meanwhile(admission).await =>
-        {
-            getting().await
+        let issued = getting.instrument(exchange.span()).await;
+        match (&issued, admitted) {
+            // Each time takes a logout, so there is an end to it.
+            (Err(BrokerError::SessionEnded), Admitted::Person(admission))
+                if !app.admissions.ended_meanwhile(admission).await => {}
+            _ => return issued,
         }
-        _ => issued,
     }
 }
 

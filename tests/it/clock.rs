@@ -43,6 +43,19 @@ async fn c48_a_clock_set_back_makes_no_ended_token_look_valid() {
     assert_ne!(broker.token_of("ann").await.id, first.id);
 }
 
+/// Answers count whole seconds, and no page can do anything with a token for none.
+#[tokio::test]
+async fn a_token_in_its_last_second_counts_as_ended() {
+    let (tenant, broker) = tenant_off_by(0).await;
+    let first = broker.token_of("ann").await;
+    tenant.on_until_cleared(Call::Token, Fault::Throttle { retry_after: 60 });
+    jump(1798).await;
+    let spare = broker.token_of("ann").await;
+    assert_eq!((&spare.id, spare.expires_in), (&first.id, 1));
+    jump(1).await;
+    refused(broker.ask_for("ann"), 503, "tenant_throttled").await;
+}
+
 #[tokio::test]
 async fn c48_a_tenant_whose_clock_is_ahead_gives_no_token_a_longer_life() {
     let (tenant, broker) = tenant_off_by(3600).await;

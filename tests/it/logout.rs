@@ -241,6 +241,27 @@ async fn another_session_that_waits_for_the_same_mint_gets_a_token() {
     assert_eq!(tenant.calls(Call::TokenImpersonation), 2);
 }
 
+/// Each logout ends the mint that was begun after the one before.
+#[tokio::test]
+async fn a_session_gets_its_token_however_many_others_of_its_user_end() {
+    let (tenant, portal, broker) = setup().await;
+    let session = |number: usize| portal.session_with("ann", &json!({"jti": number}));
+    tenant.on_times(Call::TokenImpersonation, Fault::Slow { millis: 400 }, 4);
+    let goes_on = tokio::spawn(broker.ask_as(&session(0)).send());
+    for number in 1..=3 {
+        for _ in 0..100 {
+            if tenant.calls(Call::TokenImpersonation) == number {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert_eq!(broker.log_out(&session(number), None).await, 204);
+    }
+    let body: Value = goes_on.await.unwrap().unwrap().json().await.unwrap();
+    assert!(tenant.is_live(body["access_token"].as_str().unwrap_or_default()));
+    assert_eq!(tenant.calls(Call::TokenImpersonation), 4);
+}
+
 /// A logout among requests of the same session: whatever the interleaving, no token that is handed
 /// out lives on.
 #[tokio::test(flavor = "multi_thread")]

@@ -317,6 +317,24 @@ async fn a_handle_that_was_logged_out_ends_on_every_replica() {
     refused(site.broker().await.ask_as(&handle), 401, "session_expired").await;
 }
 
+/// What another replica left is worth no more than one's own.
+#[tokio::test]
+async fn a_token_near_its_end_is_not_taken_from_another_replica() {
+    if !available() {
+        return;
+    }
+    let site = Site::new().await;
+    site.tenant
+        .with_world(|world| world.token_life = Duration::from_secs(3));
+    let [one, other] = site.brokers().await;
+    let first = one.token_of("ann").await;
+    tokio::time::sleep(Duration::from_millis(2000)).await;
+    let second = other.token_of("ann").await;
+    assert_ne!(second.id, first.id);
+    assert!(second.expires_in >= 2);
+    assert_eq!(site.mints(), 2);
+}
+
 #[tokio::test]
 async fn a_token_that_is_dead_for_one_replica_is_dead_for_all() {
     if !available() {
