@@ -46,6 +46,8 @@ pub struct Admissions {
     ended: Arc<Ended>,
     deny: DenyList,
     remembered: Cache<[u8; 32], Arc<Admission>>,
+    /// What the admissions of the configuration before remembered.
+    before: Option<Cache<[u8; 32], Arc<Admission>>>,
 }
 
 /// What [`Admissions`] are made of.
@@ -68,7 +70,7 @@ pub struct Parts {
 impl Admissions {
     /// `capacity` bounds the remembered sessions; the least recently seen leave first. One not seen
     /// for `idle` leaves too, and with it the user's token that it leads to.
-    pub fn new(parts: Parts, capacity: u64, idle: Duration) -> Self {
+    pub fn new(parts: Parts, capacity: u64, idle: Duration, previous: Option<&Self>) -> Self {
         let remembered = Cache::builder()
             .max_capacity(capacity)
             .time_to_idle(idle)
@@ -91,6 +93,7 @@ impl Admissions {
             ended,
             deny: DenyList::default(),
             remembered,
+            before: previous.map(|previous| previous.remembered.clone()),
         }
     }
 
@@ -125,6 +128,13 @@ impl Admissions {
         }
         self.remembered.invalidate(&digest);
         Ok(None)
+    }
+
+    /// Whether it was proven under the configuration before, so that judging it again is no favour.
+    pub fn was_proven(&self, presented: &Presented<'_>) -> bool {
+        let digest = self.sessions.digest(presented);
+        let before = self.before.as_ref().zip(digest);
+        before.is_some_and(|(before, digest)| before.contains_key(&digest))
     }
 
     /// Proves, maps and remembers. Calls an issuer or a portal at most, never a tenant.

@@ -140,7 +140,12 @@ impl App {
             audit: Arc::clone(&audit),
             ended: Arc::clone(&ended),
         };
-        let admissions = Admissions::new(parts, settings.max_users, settings.idle);
+        let admissions = Admissions::new(
+            parts,
+            settings.max_users,
+            settings.idle,
+            previous.map(|previous| &previous.admissions),
+        );
         let max_in_flight = config.server.max_in_flight;
         let same_bound = previous.filter(|app| app.server.max_in_flight == max_in_flight);
         let knows_clients = !config.server.trusted_proxies.is_empty();

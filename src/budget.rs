@@ -54,13 +54,14 @@ pub struct Granted {
 }
 
 impl Granted {
-    /// Another turn for the same, at the end of the queue. Whether it came by `until`.
+    /// Another turn for the same, before all who wait for their first. Whether it came by `until`.
     pub async fn again(&mut self, until: Instant) -> bool {
         let ticket = Ticket {
             until,
             ..self.ticket.clone()
         };
-        self.budget.turn(ticket).await.is_ok()
+        let turn = self.budget.join(ticket, Queue::add_first).await;
+        turn.is_ok()
     }
 
     /// The call was answered 429: there were too many, whatever was counted here.
@@ -91,6 +92,14 @@ impl Budget {
 
     /// Returns when it is this one's turn, or with how long that would take when it is not in time.
     pub async fn turn(self: &Arc<Self>, ticket: Ticket) -> Result<Granted, Duration> {
+        self.join(ticket, Queue::add).await
+    }
+
+    async fn join(
+        self: &Arc<Self>,
+        ticket: Ticket,
+        add: fn(&mut Queue, Turn, Waiting),
+    ) -> Result<Granted, Duration> {
         let (granted, waiting) = oneshot::channel();
         let waiter = Waiting {
             user: ticket.user,
@@ -103,7 +112,7 @@ impl Budget {
             if !queue.has_callers() {
                 self.came.notify_one();
             }
-            queue.add(ticket.turn.clone(), waiter);
+            add(&mut queue, ticket.turn.clone(), waiter);
             if !std::mem::replace(&mut queue.is_served, true) {
                 tokio::spawn(Arc::clone(self).serve());
             }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::BuildError;
+use crate::broker::TenantClients;
 use crate::budget::{Budget, Granted, Replicas, Ticket, Turn};
 use crate::config::{OtherClient, TenantConfig};
 use crate::directory::Directory;
@@ -20,6 +21,7 @@ pub struct Clients<'a> {
     http: HttpClient,
     /// Shared by all of them: the tenant counts their calls together.
     pub budget: Arc<Budget>,
+    before: Option<&'a TenantClients>,
 }
 
 impl<'a> Clients<'a> {
@@ -38,13 +40,19 @@ impl<'a> Clients<'a> {
             config,
             http,
             budget: Budget::new(config.budget, replicas),
+            before: None,
         })
     }
 
-    /// The same with the budget of clients that were there before.
+    /// The same with the budget of the clients that were there before, and what they know of their
+    /// secrets.
     #[must_use]
-    pub fn sharing(self, budget: Arc<Budget>) -> Self {
-        Self { budget, ..self }
+    pub fn after(self, before: &'a TenantClients) -> Self {
+        Self {
+            budget: Arc::clone(&before.budget),
+            before: Some(before),
+            ..self
+        }
     }
 
     /// A turn for a command, which makes a few calls and has a minute for each.
@@ -97,11 +105,19 @@ impl<'a> Clients<'a> {
     ) -> Result<QlikClient, BuildError> {
         let tenant = &self.config.tenant;
         let (id, http) = (tenant.id.as_str(), self.http.clone());
-        QlikClient::new(http, (id, role), &tenant.url, credential.clone()).map_err(|error| {
-            BuildError {
-                place: format!("tenants.{id}.{key}"),
-                reason: error.to_string(),
-            }
+        let made = QlikClient::new(http, (id, role), &tenant.url, credential.clone());
+        let made = made.map_err(|error| BuildError {
+            place: format!("tenants.{id}.{key}"),
+            reason: error.to_string(),
+        })?;
+        let before = self.before.and_then(|before| match role {
+            Role::Issuing => Some(&*before.issuing),
+            Role::Management => Some(before.directory.as_ref()?.management().client()),
+            Role::Service => Some(before.service.as_ref()?.client()),
+        });
+        Ok(match before {
+            Some(before) => made.after(before),
+            None => made,
         })
     }
 }

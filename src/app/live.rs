@@ -136,7 +136,12 @@ impl Live {
     async fn swap(&self, next: Next) -> Reloaded {
         origins::follow(&next.app, origins::EVERY).await;
         let generation = next.app.generation;
-        self.app.store(next.app);
+        let former = self.app.swap(Arc::clone(&next.app));
+        for tenant in former.tenants.keys() {
+            if !next.app.tenants.contains_key(tenant) {
+                metrics::forget_tenant(tenant.as_str());
+            }
+        }
         metrics::config_in_use(generation);
         Reloaded {
             generation,

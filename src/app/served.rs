@@ -37,7 +37,7 @@ impl Served {
         let mut made = Clients::of(config, proxy, replicas)?;
         let before = before.map(|before| &before.clients);
         if let Some(before) = before.filter(|before| before.tenant.url == tenant.url) {
-            made = made.sharing(Arc::clone(&before.budget));
+            made = made.after(before);
             // Until they are read again: a change of something else must not shut pages out.
             if config.origins_from_client && before.tenant.client_id == tenant.client_id {
                 let known = before.tenant.client_origins.load_full();

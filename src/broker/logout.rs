@@ -41,20 +41,23 @@ impl Broker {
         let Some(desk) = self.desks.get(&tenant.id) else {
             return;
         };
-        let keys: Vec<_> = std::iter::once(tenant)
-            .chain(desk.former.iter().map(|former| &**former))
-            .flat_map(|tenant| tenant.scope_sets().map(move |scopes| (tenant, scopes)))
-            .map(|(tenant, scopes)| UserKey::new(tenant, user, scopes))
-            .collect();
+        let configured = || std::iter::once(tenant).chain(desk.former.iter().map(|it| &**it));
+        let keys_of = |is_here: bool| -> Vec<_> {
+            let tenants = configured().filter(|it| (it.url == tenant.url) == is_here);
+            tenants
+                .flat_map(|tenant| tenant.scope_sets().map(move |scopes| (tenant, scopes)))
+                .map(|(tenant, scopes)| UserKey::new(tenant, user, scopes))
+                .collect()
+        };
+        let (keys, elsewhere) = (keys_of(true), keys_of(false));
         let ended = end(&self.seats, desk, &keys, seat);
+        drop(end(&self.seats, desk, &elsewhere, None));
         let (seats, desk_of_user) = (Arc::clone(&self.seats), Arc::clone(desk));
         let mut revocations = self.revocations_of(desk, tenant, user);
         let tier = self.tier.clone();
         let (mut held, mut cells) = parted(ended);
-        let (person, revokes) = (
-            UserKey::person(tenant, user),
-            self.settings.revoke_on_logout,
-        );
+        let persons: HashSet<_> = configured().map(|it| UserKey::person(it, user)).collect();
+        let revokes = self.settings.revoke_on_logout;
         let (told, is_told) = tokio::sync::oneshot::channel();
         // In a task: whoever logs out may hang up.
         let ending = async move {
@@ -63,11 +66,12 @@ impl Broker {
                     tenant: revocations.tenant.as_str().to_owned(),
                     user_hash: revocations.user_hash.clone(),
                     keys: keys.iter().copied().map(UserKey::digest).collect(),
+                    elsewhere: elsewhere.into_iter().map(UserKey::digest).collect(),
                     revoked: held.iter().map(|token| token.access.id.clone()).collect(),
                     epoch: None,
                 };
                 held.extend(
-                    tier.end(person, &mut farewell)
+                    tier.end(persons, &mut farewell)
                         .await
                         .into_iter()
                         .map(Arc::new),
@@ -114,11 +118,14 @@ impl Broker {
     fn heed_logout(&self, farewell: Farewell) {
         let found = TenantId::parse(&farewell.tenant);
         let desk = found.and_then(|tenant| self.desks.get_key_value(&tenant));
+        let of = |keys: Vec<_>| -> Vec<_> { keys.into_iter().map(UserKey::from_digest).collect() };
+        let (keys, elsewhere) = (of(farewell.keys), of(farewell.elsewhere));
         let Some((tenant, desk)) = desk else {
+            // The tenant may be configured again while its tokens live.
+            drop(self.seats.end(keys.into_iter(), None));
             return;
         };
-        let keys = farewell.keys.iter().copied().map(UserKey::from_digest);
-        let keys: Vec<_> = keys.collect();
+        drop(end(&self.seats, desk, &elsewhere, None));
         let (held, cells) = parted(end_older(&self.seats, desk, &keys, farewell.epoch));
         let mut revocations = Revocations {
             desk: Arc::clone(desk),
@@ -222,18 +229,17 @@ impl Revocations {
 }
 
 impl Desk {
-    /// What a logout must not forget when the tenant is configured as `now`. Not what another address
-    /// gave: its tokens are nobody else's to see, and this one could not revoke them.
+    /// What a logout must not forget when the tenant is configured as `now`. What another address gave
+    /// is nobody else's to see, so that it is dropped and not revoked.
     pub fn former(&self, now: &Arc<Tenant>) -> Vec<Arc<Tenant>> {
         let then = &self.clients.tenant;
-        if then.url != now.url {
-            return Vec::new();
-        }
         let mut former = self.former.clone();
         let is_known = |scopes: &ScopeSet| {
             let mut known = former.iter().chain([now]);
-            known
-                .any(|known| known.client_id == then.client_id && known.scope_set(scopes).is_some())
+            known.any(|known| {
+                (&known.url, &known.client_id) == (&then.url, &then.client_id)
+                    && known.scope_set(scopes).is_some()
+            })
         };
         if !then.scope_sets().all(is_known) {
             former.push(Arc::clone(then));

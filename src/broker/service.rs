@@ -43,6 +43,11 @@ impl Service {
         }
     }
 
+    /// Who asks.
+    pub fn client(&self) -> &QlikClient {
+        &self.inner.client
+    }
+
     /// See [`QlikClient::renew`].
     pub fn renew(&self, credential: &Credential) -> bool {
         self.inner.client.renew(credential)

@@ -251,8 +251,12 @@ impl Tier {
             .await;
     }
 
-    /// Ends a user's tokens everywhere. Returns those that were there.
-    pub async fn end(&self, person: UserKey, farewell: &mut Farewell) -> Vec<UserToken> {
+    /// Ends a user's tokens everywhere, by whichever client it was or is impersonated. Returns those that were there.
+    pub async fn end(
+        &self,
+        persons: impl IntoIterator<Item = UserKey>,
+        farewell: &mut Farewell,
+    ) -> Vec<UserToken> {
         let mut id = [0; 16];
         // Without randomness all zeros: still another mark than none.
         let _ = aws_lc_rs::rand::fill(&mut id);
@@ -262,8 +266,11 @@ impl Tier {
             id,
         }
         .write();
-        let put = Write::Put(Kind::Tombstone, person.digest(), mark, MARK_LIFE);
-        self.shared.write(vec![put]).await;
+        let put =
+            |person: UserKey| Write::Put(Kind::Tombstone, person.digest(), mark.clone(), MARK_LIFE);
+        self.shared
+            .write(persons.into_iter().map(put).collect())
+            .await;
         let mut there = Vec::new();
         let mut writes = Vec::new();
         for key in &farewell.keys {

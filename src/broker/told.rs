@@ -8,6 +8,9 @@ pub(super) struct Farewell {
     pub tenant: String,
     pub user_hash: String,
     pub keys: Vec<[u8; 32]>,
+    /// Tokens of addresses that the tenant had before, which are dropped and not revoked.
+    #[serde(default)]
+    pub elsewhere: Vec<[u8; 32]>,
     /// The tokens that are revoked by whoever tells.
     pub revoked: Vec<String>,
     /// Tokens of this mark are of after the logout.

@@ -42,6 +42,19 @@ impl Queue {
         }
     }
 
+    /// Before all others: who had a turn already came before them.
+    pub fn add_first(&mut self, turn: Turn, waiter: Waiting) {
+        let Turn::Caller(source) = turn else {
+            return self.later.push_front(waiter);
+        };
+        let place = self.sources.iter().position(|(name, _)| *name == source);
+        let (source, mut waiting) = place
+            .and_then(|place| self.sources.remove(place))
+            .unwrap_or((source, VecDeque::new()));
+        waiting.push_front(waiter);
+        self.sources.push_front((source, waiting));
+    }
+
     fn add_caller(&mut self, source: Arc<str>, waiter: Waiting) {
         match self.sources.iter_mut().find(|(name, _)| *name == source) {
             Some((_, waiting)) => waiting.push_back(waiter),

@@ -164,7 +164,7 @@ pub(super) async fn back_end(
 }
 
 /// Proves what a caller shows. Of an address that had too many credentials refused, only what was
-/// proven before, or can be judged without a signature and without asking anybody, is looked at.
+/// proven before a reload or since, or can be judged without a signature and without asking anybody, is looked at.
 async fn prove_caller(
     exchange: &Exchange,
     presented: &Presented<'_>,
@@ -173,7 +173,8 @@ async fn prove_caller(
     if let Some(known) = remembered(exchange, presented).await? {
         return Ok(known);
     }
-    if !app.admissions.sessions().judges_at_once(presented) {
+    let admissions = &app.admissions;
+    if !admissions.sessions().judges_at_once(presented) && !admissions.was_proven(presented) {
         app.limits.may_judge(exchange.client)?;
     }
     let judged = judge(exchange, presented).await;

@@ -132,6 +132,11 @@ impl Prover {
         })
     }
 
+    /// Whether both prove the same client of the same tenant.
+    pub fn is_of_same(&self, other: &Self) -> bool {
+        (&self.client_id, &self.token_url) == (&other.client_id, &other.token_url)
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

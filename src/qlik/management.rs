@@ -94,6 +94,11 @@ impl Management {
         })
     }
 
+    /// Who asks.
+    pub fn client(&self) -> &QlikClient {
+        &self.client
+    }
+
     /// See [`QlikClient::renew`].
     pub fn renew(&self, credential: &Credential) -> bool {
         self.client.renew(credential)

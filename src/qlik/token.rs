@@ -53,7 +53,7 @@ pub struct QlikClient {
     role: Role,
     url: String,
     token_url: String,
-    prover: Prover,
+    prover: Arc<Prover>,
 }
 
 impl QlikClient {
@@ -72,10 +72,21 @@ impl QlikClient {
             role,
             url: url.into(),
             token_url,
-            prover,
+            prover: Arc::new(prover),
         };
         client.tell_secret_in_use();
         Ok(client)
+    }
+
+    /// Goes on with what a client that was there `before` knows of its secrets, if it is the same one.
+    /// What it reads them from is looked at with [`QlikClient::renew`].
+    #[must_use]
+    pub fn after(self, before: &Self) -> Self {
+        if !self.prover.is_of_same(&before.prover) {
+            return self;
+        }
+        let prover = Arc::clone(&before.prover);
+        Self { prover, ..self }
     }
 
     /// Reads its secrets again, which may come from other places than before. Whether any changed.

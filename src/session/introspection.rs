@@ -97,7 +97,7 @@ impl Introspection {
             who: Who::Claims(vouched.claims.clone()),
             ambient: token.ambient,
             mark: Mark {
-                session: Some(self.mark(token.text)),
+                session: Some(mark(token.text)),
                 ends: vouched.ends.unwrap_or_else(|| vouched.until + UNKNOWN_LIFE),
                 began: vouched.began.map_or(Began::Asked(vouched.asked), Began::At),
             },
@@ -109,20 +109,14 @@ impl Introspection {
     }
 }
 
-impl Introspection {
-    /// An opaque token may be a JWT to its issuer: its ECDSA signature can be rewritten into another
-    /// valid one, the signed part cannot.
-    fn mark(&self, token: &str) -> [u8; 32] {
-        let signed = match token.rsplit_once('.') {
-            Some((signed, _)) if signed.matches('.').count() == 1 => signed,
-            _ => token,
-        };
-        let rules = &self.asker.rules;
-        digest::of(
-            "introspected",
-            [rules.url.as_str(), &rules.client_id, signed],
-        )
-    }
+/// Of the token alone: wherever it is asked about, once ended it stays ended. It may be a JWT to its
+/// issuer, whose ECDSA signature can be rewritten into another valid one; the signed part cannot.
+fn mark(token: &str) -> [u8; 32] {
+    let signed = match token.rsplit_once('.') {
+        Some((signed, _)) if signed.matches('.').count() == 1 => signed,
+        _ => token,
+    };
+    digest::of("introspected", [signed])
 }
 
 impl Asker {

@@ -119,8 +119,8 @@ impl PortalCheck {
     /// `None` if no listed cookie is there.
     fn forwarded(&self, presented: &Presented<'_>) -> Result<Option<Forwarded>, &'static str> {
         let rules = &self.asker.rules;
+        // Of the cookies alone: wherever they are asked about, once ended they stay ended.
         let mut session = Parts::of("portal_check");
-        session.add(rules.url.as_bytes());
         let mut pairs = Vec::new();
         for name in &rules.cookies {
             let value = presented.cookie(name);
@@ -137,6 +137,7 @@ impl PortalCheck {
         }
         let session = session.digest();
         let mut key = Parts::of("forwarded");
+        key.add(rules.url.as_bytes());
         key.add(&session);
         let mut headers = HeaderMap::new();
         for name in &rules.forward_headers {

@@ -77,7 +77,7 @@ async fn a_cold_crowd_is_served_in_order_and_provokes_no_429() {
         let broker = &broker;
         async move {
             // In the order of their numbers.
-            tokio::time::sleep(Duration::from_millis(5 * index as u64)).await;
+            tokio::time::sleep(Duration::from_millis(10 * index as u64)).await;
             insist(broker, session).await
         }
     });

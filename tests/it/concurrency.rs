@@ -123,7 +123,7 @@ async fn two_thousand_random_requests_get_each_user_its_own_token() {
 #[tokio::test]
 async fn a_stale_token_is_served_while_one_refresh_runs() {
     let mut short = world();
-    short.token_life = Duration::from_secs(4);
+    short.token_life = Duration::from_secs(5);
     let tenant = Simulator::start(short).await.unwrap();
     let broker = Broker::with(&tenant);
     let first = broker.token_of("ann").await;
@@ -198,7 +198,7 @@ async fn requests_that_wait_for_a_mint_hold_no_place_and_are_bounded_by_themselv
 #[tokio::test]
 async fn a_full_queue_takes_no_live_token_away() {
     let mut short = world();
-    short.token_life = Duration::from_secs(4);
+    short.token_life = Duration::from_secs(5);
     let tenant = Simulator::start(short).await.unwrap();
     let config = format!(
         "[server]\nmax_waiting = 1\n{}{}",

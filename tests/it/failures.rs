@@ -177,7 +177,7 @@ async fn c42_with_the_tenant_down_live_tokens_are_served_and_recovery_needs_no_r
     ];
     join_all(faults.into_iter().map(|fault| async move {
         let mut short = world();
-        short.token_life = Duration::from_secs(4);
+        short.token_life = Duration::from_secs(5);
         let tenant = Simulator::start(short).await.unwrap();
         let config = key_table(&["acme"]) + &tenant_table("acme", &tenant.url());
         let broker = Broker::start(&usual_budget(&config));

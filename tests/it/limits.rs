@@ -98,6 +98,22 @@ async fn c29_who_comes_back_when_it_was_told_is_served() {
     assert_eq!(tenant.calls(Call::TokenImpersonation), 2);
 }
 
+/// Somebody behind the same address goes on guessing while the configuration is read again.
+#[tokio::test]
+async fn a_reload_locks_nobody_out_who_was_proven_before() {
+    let (tenant, portal, broker) = setup(&(PROXIED.to_owned() + FAILURES)).await;
+    let session = portal.session("ann");
+    let first = token(broker.ask_as(&session)).await;
+    while broker.ask_as("junk").send().await.unwrap().status() == 401 {}
+    let config = std::fs::read_to_string(&broker.file.0).unwrap();
+    broker
+        .reload(&config.replace("failures_per_minute", "# another text\nfailures_per_minute"))
+        .await;
+    assert_eq!(token(broker.ask_as(&session)).await.id, first.id);
+    refused(broker.ask_as(&portal.session("bob")), 429, "rate_limited").await;
+    assert_eq!(tenant.calls(Call::TokenImpersonation), 1);
+}
+
 #[tokio::test]
 async fn c29_a_page_can_read_when_to_come_back() {
     let (_tenant, portal, broker) = setup(SESSIONS).await;

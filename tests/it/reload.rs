@@ -18,6 +18,7 @@ use super::harness::{
     Broker, KEY, Token, key_table, refused, sha256, subject, tenant, tenant_table, token,
     usual_budget,
 };
+use super::keeper::Keeper;
 use super::portal::{Key, Portal};
 
 /// A key that may register sessions.
@@ -132,6 +133,49 @@ async fn handles_survive_and_later_ones_keep_to_the_new_rules() {
 }
 
 /// A session that was logged out stays so, whatever is reloaded.
+/// What was logged out is the session itself, wherever it is asked about.
+#[tokio::test]
+async fn logouts_survive_where_sessions_are_asked_about_elsewhere() {
+    let (tenant, keeper) = (tenant().await, Keeper::start().await);
+    let user = "user = [{ field = 'subject', value = 'auth0|{sub}' }]";
+    let config = format!(
+        "[[session]]\ntype = 'introspection'\nurl = '{0}/introspect'\nclient_id = 'one'\nclient_secret = 's'\n\
+         audience = 'broker'\n{user}\n[[session]]\ntype = 'portal_check'\nurl = '{0}/whoami'\ncookies = ['sid']\n{user}\n{1}",
+        keeper.url,
+        tenant_table("acme", &tenant.url())
+    );
+    let broker = Broker::start(&config);
+    for session in ["opaque-of-ann", "cookie-of-ann"] {
+        keeper.log_in(
+            session,
+            json!({"active": true, "aud": "broker", "sub": "ann"}),
+        );
+    }
+    let shown = [
+        ("authorization", "Bearer opaque-of-ann"),
+        ("cookie", "sid=cookie-of-ann"),
+    ];
+    let ask = |path: &str, (name, value): (&str, &str)| {
+        broker
+            .post(path)
+            .header(name, value)
+            .header("x-broker-request", "1")
+    };
+    for session in shown {
+        token(ask("/session-token", session)).await;
+        assert_eq!(ask("/logout", session).send().await.unwrap().status(), 204);
+    }
+    let elsewhere = config
+        .replace("/introspect'", "/introspect?v=2'")
+        .replace("/whoami'", "/whoami?v=2'")
+        .replace("client_id = 'one'", "client_id = 'other'");
+    assert_ne!(config, elsewhere);
+    broker.reload(&elsewhere).await;
+    for session in shown {
+        refused(ask("/session-token", session), 401, "session_expired").await;
+    }
+}
+
 #[tokio::test]
 async fn logouts_survive() {
     let tenant = tenant().await;

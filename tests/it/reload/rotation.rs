@@ -1,17 +1,19 @@
 //! Secrets of the tenants' clients that are replaced while they are in use.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use qlik_token_broker::simulator::{Call, ClientSecret, Fault, Simulator};
+use qlik_token_broker::tenant::Rate;
 use serde_json::Value;
 
 use super::files::accept_only;
 use super::ready;
 use crate::harness::{
-    Broker, Scratch, key_table, managed_table, managed_world, refused, tenant, tenant_table, token,
-    world,
+    Broker, PAGE, Scratch, key_table, managed_table, managed_world, refused, tenant, tenant_table,
+    token, world,
 };
 
 const OFTEN: Duration = Duration::from_millis(50);
@@ -107,6 +109,53 @@ async fn the_old_secret_is_tried_once_when_the_new_one_is_refused() {
     });
     refused(broker.ask_for("u3"), 502, "tenant_refused_client").await;
     assert_eq!(tenant.calls(Call::Token), 9);
+}
+
+/// A release may change a secret and something else of the tenant at once.
+#[tokio::test]
+async fn a_secret_that_changes_along_with_its_tenant_is_rotated_as_well() {
+    let tenant = tenant().await;
+    let broker = Broker::with(&tenant);
+    let config = std::fs::read_to_string(&broker.file.0).unwrap();
+    broker.token_of("ann").await;
+    let new = config.replace("tenant-client-secret", "new-client-secret");
+    let pages =
+        ["https://one.acme.test", "https://other.acme.test"].map(|page| new.replace(PAGE, page));
+    broker.reload(&pages[0]).await;
+    broker.token_of("bob").await;
+    assert_eq!(tenant.calls(Call::Token), 3, "the old one goes on");
+    broker.reload(&pages[1]).await;
+    broker.token_of("eve").await;
+    assert_eq!(tenant.calls(Call::Token), 4, "and is known to work");
+}
+
+/// Who was refused with a stale secret goes on with the next one, before those who came later.
+#[tokio::test]
+async fn a_stale_secret_costs_one_turn_however_many_wait() {
+    const CROWD: usize = 12;
+    let mut world = world();
+    for user in 0..CROWD {
+        world = world.with_user(format!("auth0|u{user}"), format!("u{user}@acme.test"));
+    }
+    let tenant = Simulator::start(world).await.unwrap();
+    let list = "client_secrets = ['stale', 'tenant-client-secret']";
+    let config = "[server]\nrequest_timeout = '5s'\n".to_owned()
+        + &key_table(&["acme"])
+        + &tenant_table("acme", &tenant.url());
+    let config = config.replace("client_secret = 'tenant-client-secret'", list);
+    let rate = Rate {
+        per_minute: NonZeroU32::new(600).unwrap(),
+        burst: NonZeroU32::MIN,
+    };
+    let broker = Broker::start_paced(&config, rate);
+    let crowd = (0..CROWD).map(|user| broker.ask_for(&format!("u{user}")).send());
+    for answer in join_all(crowd).await {
+        assert_eq!(answer.unwrap().status(), 200);
+    }
+    assert_eq!(
+        (tenant.calls(Call::Token), refusals(&tenant)),
+        (CROWD + 1, 1)
+    );
 }
 
 /// A refused secret is not tried again within a request, whatever else goes wrong in between.

@@ -57,6 +57,55 @@ async fn a_tenant_that_moves_gives_new_tokens_and_sees_no_old_ones() {
     assert_eq!((here.calls(Call::Any), there.calls(Call::Revoke)), (1, 1));
 }
 
+/// A wrong address that is put right again: who logged out in between has no token from before.
+#[tokio::test]
+async fn a_logout_counts_for_the_address_that_was_there_before() {
+    let (here, there) = (tenant().await, tenant().await);
+    let broker = Broker::with(&here);
+    let config = std::fs::read_to_string(&broker.file.0).unwrap();
+    let (ann, bob) = (broker.token_of("ann").await, broker.token_of("bob").await);
+    broker
+        .reload(&config.replace(&here.url(), &there.url()))
+        .await;
+    let ending = broker.post("/logout").bearer_auth(KEY);
+    let ending = ending.json(&json!({"user_lookup": subject("ann")}));
+    assert_eq!(ending.send().await.unwrap().status(), 204);
+    broker.reload(&config).await;
+    assert_ne!(broker.token_of("ann").await.id, ann.id);
+    assert_eq!(broker.token_of("bob").await.id, bob.id);
+    assert_eq!((here.calls(Call::Any), there.calls(Call::Any)), (3, 0));
+}
+
+#[tokio::test]
+async fn a_tenant_that_is_gone_raises_no_alert() {
+    let tenant = tenant().await;
+    let table = |id: &str| tenant_table(id, &tenant.url());
+    let keys = crate::harness::key_table(&["stays"]);
+    let stays = keys + &table("stays");
+    let broker = Broker::start(&(stays.clone() + &table("goes-away")));
+    let gauges = async || -> Vec<String> {
+        let text = broker.ops("/metrics").await.text().await.unwrap();
+        let gauges = [
+            "qtb_waiting{",
+            "qtb_budget_available{",
+            "qtb_client_secret_in_use{",
+        ];
+        let of_it = |line: &&str| {
+            line.contains("tenant=\"goes-away\"")
+                && gauges.iter().any(|gauge| line.starts_with(gauge))
+        };
+        text.lines().filter(of_it).map(str::to_owned).collect()
+    };
+    let before = gauges().await;
+    assert!(
+        before.len() >= 3 && !before.iter().any(|line| line.ends_with("NaN")),
+        "{before:?}"
+    );
+    broker.reload(&stays).await;
+    let after = gauges().await;
+    assert!(after.iter().all(|line| line.ends_with("NaN")), "{after:?}");
+}
+
 async fn following() -> (Simulator, Portal, Broker, String) {
     let mut world = managed_world();
     world.clients[0].origins = vec![CLIENT_PAGE.into()];
