@@ -1,6 +1,7 @@
 //! Several replicas and what they share, with a real Redis between them.
 
 use std::num::NonZeroU32;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
@@ -9,8 +10,10 @@ use qlik_token_broker::tenant::Rate;
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use super::cli::{Running, free_address, program, wait_for};
 use super::harness::{
-    Broker, KEY, header, key_table, refused, subject, tenant, tenant_table, token, who_is, world,
+    Broker, KEY, Scratch, header, key_table, refused, subject, tenant, tenant_table, token,
+    usual_budget, who_is, world,
 };
 use super::portal::{Key, Portal};
 use super::redis::{Cluster, Redis, Reply, Sentinel, available};
@@ -315,6 +318,43 @@ async fn a_handle_that_was_logged_out_ends_on_every_replica() {
         refused(broker.ask_as(&handle), 401, "session_expired").await;
     }
     refused(site.broker().await.ask_as(&handle), 401, "session_expired").await;
+}
+
+/// Two processes: one dies without a word, and what it minted is served by the other.
+#[tokio::test]
+async fn a_replica_that_is_killed_costs_nobody_a_token() {
+    if !available() {
+        return;
+    }
+    let site = Site::new().await;
+    let config = Scratch::new(&usual_budget(&site.config(&[("k1", ENCRYPTION_KEY)])));
+    let mut replicas = Vec::new();
+    for _ in 0..2 {
+        let (public, ops) = (free_address(), free_address());
+        let child = program()
+            .args(["serve", "--config", config.0.to_str().unwrap()])
+            .env("QTB__SERVER__LISTEN", &public)
+            .env("QTB__OPS__LISTEN", &ops)
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        wait_for(&format!("http://{ops}/readyz")).await;
+        replicas.push((public, Running(child)));
+    }
+    let session = site.portal.session("ann");
+    let ask = |public: &str| {
+        let asking = reqwest::Client::new().post(format!("http://{public}/session-token"));
+        token(asking.bearer_auth(&session))
+    };
+    let first = ask(&replicas[0].0).await;
+    // It is put there in the background.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let (_, killed) = replicas.remove(0);
+    killed.signal("-KILL");
+    assert_eq!(killed.ended().await, None);
+    let second = ask(&replicas[0].0).await;
+    assert_eq!((second.id, second.source.as_str()), (first.id, "shared"));
+    assert_eq!(site.mints(), 1);
 }
 
 /// What another replica left is worth no more than one's own.
