@@ -17,6 +17,7 @@ mod chaos;
 mod claims;
 mod cli;
 mod client_certificate;
+mod client_js;
 mod clock;
 mod concurrency;
 mod config;
