@@ -22,6 +22,7 @@ mod clock;
 mod concurrency;
 mod config;
 mod cors;
+mod demo;
 mod directory;
 mod explain;
 mod failures;
