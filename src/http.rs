@@ -4,6 +4,7 @@
 mod answer;
 mod body;
 mod caller;
+mod client_js;
 mod cors;
 mod frame;
 mod logout;
@@ -59,6 +60,9 @@ pub fn router(live: &Arc<Live>) -> Router {
         )
         .route("/logout", post(logout::logout).options(cors::preflight))
         .route("/healthz", get(healthz))
+        .route("/client.js", get(client_js::module))
+        .route("/client.global.js", get(client_js::global))
+        .route("/client.d.ts", get(client_js::types))
         .route("/problems/{code}", get(explain_problem))
         .fallback(async || Problem::new(Code::NotFound, "There is nothing at this path."))
         .method_not_allowed_fallback(async || {
@@ -90,7 +94,7 @@ async fn explain_problem(
     };
     let (title, status, explanation) = (code.title(), code.status().as_u16(), code.explanation());
     let text = format!("{}: {title} ({status})\n\n{explanation}\n", code.as_str());
-    public::answer(&headers, "text/plain; charset=utf-8", text)
+    public::answer(&headers, "text/plain; charset=utf-8", text.into())
 }
 
 /// Serves until `handle` is told to stop. [`HEAD_TIMEOUT`] is the usual `head_timeout`.

@@ -30,6 +30,7 @@
 //! | [`telemetry`] | logs, audit lines, metrics |
 //! | [`secret`], [`clock`], [`digest`] | what must not be printed; what time it is; cache keys |
 //! | `fuzzing` | what fuzzing reaches behind the doors; in no release |
+//! | `portal` | the demo's portal: two users, and a page that embeds |
 //! | `simulator` | a tenant for development and tests; uses nothing of the rest |
 
 // The fuzz targets, which the tests replay, call the crate by its name.
@@ -55,6 +56,8 @@ pub mod limits;
 pub mod mapping;
 pub mod ops;
 pub mod outbound;
+#[cfg(feature = "simulator")]
+pub mod portal;
 pub mod qlik;
 pub mod secret;
 pub mod session;

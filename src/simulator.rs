@@ -66,6 +66,7 @@ pub use refusal::{Refusal, Refusals};
 pub use user::{Group, User, UserStatus};
 pub use world::{GroupSettings, RateIdentity, RateLimit, World};
 
+use faults::Scripted;
 use state::{Shared, State};
 
 /// How long [`Simulator::stopped`] waits for requests under way.
@@ -131,12 +132,21 @@ impl Simulator {
 
     /// Scripts a fault for so many requests of `call`.
     pub fn on_times(&self, call: Call, fault: Fault, times: u32) {
-        self.shared.lock().faults.push(call, fault, Some(times));
+        self.script(call, fault, Some(times));
     }
 
     /// Scripts a fault for every request of `call` until faults are cleared.
     pub fn on_until_cleared(&self, call: Call, fault: Fault) {
-        self.shared.lock().faults.push(call, fault, None);
+        self.script(call, fault, None);
+    }
+
+    fn script(&self, call: Call, fault: Fault, times: Option<u32>) {
+        let scripted = Scripted {
+            fault,
+            times,
+            until: None,
+        };
+        self.shared.lock().faults.push(call, scripted);
     }
 
     /// Clears the faults of all calls.
@@ -151,7 +161,7 @@ impl Simulator {
 
     /// The latest requests, oldest first, without secrets.
     pub fn requests(&self) -> Vec<RequestRecord> {
-        self.shared.lock().log.records()
+        self.shared.lock().log.records_after(0)
     }
 
     /// Reads or changes the world while it runs. `f` must not use this simulator: the world is locked.

@@ -1,23 +1,20 @@
-//! `demo`: a simulated tenant and a broker in one process, and what to try with curl.
+//! `demo`: a simulated tenant, a broker and a portal in one process, and what to try.
 
 use std::io::{ErrorKind, Write};
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use anyhow::Context;
-use aws_lc_rs::hmac;
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use clap::Args;
-use serde_json::json;
 
 use super::serve::{Running, report_panics, stop_signal};
 use crate::app::live::Live;
 use crate::config::{self, Sources};
+use crate::portal::{self, Surroundings};
 use crate::simulator::{Simulator, World};
+use crate::telemetry;
 use crate::watch::Watch;
-use crate::{clock, telemetry};
 
 const CONFIG: &str = include_str!("../../config/demo.toml");
 const API_KEY: &str = "qtb_demo_ZGVtby1vbmx5LWtleS1uZXZlci11c2UtaXQtZWxzZXd";
@@ -36,17 +33,21 @@ pub(super) struct Options {
 pub(super) fn run(options: &Options) -> anyhow::Result<()> {
     super::runtime()?.block_on(async {
         let stop = stop_signal()?;
-        let tenant = tokio::net::TcpListener::from_std(free_port(9400)?)?;
-        let simulator = Simulator::start_on(tenant, World::demo()).await?;
+        let (tenant, portal) = (free_port(9400)?, free_port(3000)?);
         let (public, ops) = (free_port(8080)?, free_port(9090)?);
-        let (_file, sources) = sources(&simulator.url())?;
+        let port = portal.local_addr()?.port();
+        let tenant = tokio::net::TcpListener::from_std(tenant)?;
+        let simulator = Simulator::start_on(tenant, world(port)).await?;
+        let (_file, sources) = sources(&simulator.url(), port)?;
         let config = config::load(&sources)?;
         let _logs = telemetry::start(config.log.level, config.log.format)?;
         report_panics();
         // Nobody changes this file, but the demo may be asked to read it again.
         let live = Live::new(config, sources, Watch::new(Vec::new()))?;
         let running = Running::on(public, ops, live).await?;
-        print(&running, &simulator.url());
+        let portal = tokio::net::TcpListener::from_std(portal)?;
+        tokio::spawn(serve_portal(portal, port, running.public, simulator.url()));
+        print(&running, &simulator.url(), port)?;
         let limit = Duration::from_secs(options.seconds.unwrap_or(u64::MAX >> 32));
         let stop = async move { tokio::time::timeout(limit, stop).await.unwrap_or_default() };
         running.until(stop).await?;
@@ -70,12 +71,41 @@ fn free_port(usual: u16) -> anyhow::Result<TcpListener> {
     anyhow::bail!("the ports {usual} to {} are all taken", usual + PORTS)
 }
 
-/// The demo's configuration, with the tenant's address as it came out.
-fn sources(tenant_url: &str) -> anyhow::Result<(Written, Sources)> {
-    let file = Written::new(CONFIG)?;
-    let env = vec![("QTB__TENANTS__DEMO__URL".to_owned(), tenant_url.to_owned())];
+/// The demo's tenant, which lists the portal's origins as they came out.
+fn world(port: u16) -> World {
+    let mut world = World::demo();
+    if let Some(client) = world.client_mut("demo-broker") {
+        client.origins = portal::origins(port).into();
+    }
+    world
+}
+
+/// The demo's configuration, with the addresses of tenant and portal as they came out.
+fn sources(tenant_url: &str, port: u16) -> anyhow::Result<(Written, Sources)> {
+    let config = CONFIG
+        .replace("http://127.0.0.1:9400", tenant_url)
+        .replace(":3000\"", &format!(":{port}\""));
+    let file = Written::new(&config)?;
     let files = vec![file.0.clone()];
+    let env = Vec::new();
     Ok((file, Sources { files, env }))
+}
+
+async fn serve_portal(
+    listener: tokio::net::TcpListener,
+    port: u16,
+    broker: SocketAddr,
+    tenant: String,
+) {
+    let surroundings = Surroundings {
+        port,
+        broker: &format!("http://{broker}"),
+        tenant: &tenant,
+        secret: PORTAL_SECRET,
+    };
+    if let Err(error) = portal::serve(listener, &surroundings).await {
+        tracing::error!(%error, "the portal has ended");
+    }
 }
 
 /// A file that is gone when dropped: the program may run where its sources are not.
@@ -102,32 +132,11 @@ impl Drop for Written {
     }
 }
 
-/// A session of the demo's portal.
-fn session(user: &str) -> String {
-    let now = clock::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_secs();
-    let claims = json!({
-        "iss": "https://portal.example.com", "aud": "qlik-token-broker", "sub": user,
-        "iat": now, "exp": now + SESSION_LIFE.as_secs(),
-    });
-    let part = |json: serde_json::Value| URL_SAFE_NO_PAD.encode(json.to_string());
-    let signed = format!(
-        "{}.{}",
-        part(json!({"alg": "HS256", "typ": "JWT"})),
-        part(claims)
-    );
-    let key = hmac::Key::new(hmac::HMAC_SHA256, PORTAL_SECRET.as_bytes());
-    format!(
-        "{signed}.{}",
-        URL_SAFE_NO_PAD.encode(hmac::sign(&key, signed.as_bytes()))
-    )
-}
-
-fn print(running: &Running, tenant: &str) {
+fn print(running: &Running, tenant: &str, port: u16) -> anyhow::Result<()> {
     let Running { public, ops, .. } = running;
-    println!("\nThe broker listens on http://{public}, its metrics are at http://{ops}/metrics,");
+    println!("\nOpen http://localhost:{port}\n");
+    println!("It is a portal with a login of its own, and shows what the broker does for it.");
+    println!("The broker listens on http://{public}, its metrics are at http://{ops}/metrics,");
     println!("a simulated tenant with the users Ann and Bob at {tenant}.\n");
     println!("A back end shows its key and names the user:\n");
     for user in ["ann", "bob"] {
@@ -140,8 +149,9 @@ fn print(running: &Running, tenant: &str) {
     for user in ["ann", "bob"] {
         println!(
             "curl -s -X POST http://{public}/session-token -H 'Authorization: Bearer {}'\n",
-            session(user)
+            portal::session_jwt(PORTAL_SECRET, user, SESSION_LIFE)?
         );
     }
     println!("The second call of a user is answered from the cache. Ctrl-C ends the demo.\n");
+    Ok(())
 }

@@ -38,12 +38,15 @@ const HSTS: HeaderValue = HeaderValue::from_static("max-age=31536000");
 const OVERLOADED_RETRY: Duration = Duration::from_secs(1);
 
 /// The labels of metrics; the last one stands for all other paths.
-const ROUTES: [&str; 7] = [
+const ROUTES: [&str; 10] = [
     "/session-token",
     "/sessions",
     "/service-token",
     "/logout",
     "/healthz",
+    "/client.js",
+    "/client.global.js",
+    "/client.d.ts",
     "/problems/{code}",
     "other",
 ];

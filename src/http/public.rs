@@ -1,4 +1,6 @@
-//! What anybody may read and keep: the pages that explain problems.
+//! What anybody may read and keep: the browser helper, and the pages that explain problems.
+
+use std::borrow::Cow;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
@@ -10,7 +12,7 @@ use super::frame::Public;
 const FIVE_MINUTES: HeaderValue = HeaderValue::from_static("public, max-age=300");
 
 /// A public answer with a strong validator (RFC 9110, 8.8.3), or 304 to who has it already.
-pub(super) fn answer(asked: &HeaderMap, kind: &'static str, body: String) -> Response {
+pub(super) fn answer(asked: &HeaderMap, kind: &'static str, body: Cow<'static, str>) -> Response {
     let tag = format!(
         "\"{}\"",
         &hex::encode(digest(&SHA256, body.as_bytes()))[..32]

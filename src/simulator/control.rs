@@ -1,12 +1,16 @@
 //! `/_simulator/`: the strings behind the scene, open to every origin so that a demo page can pull them.
 
+use std::time::Duration;
+
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::answer::Answer;
 use super::asked::Asked;
 use super::call::Call;
 use super::fault::Fault;
+use super::faults::Scripted;
 use super::settings::{self, Settings};
 use super::state::State;
 use super::user::{User, UserStatus};
@@ -15,11 +19,11 @@ const INDEX: [(&str, &str); 11] = [
     ("GET /_simulator/calls", "counters per call"),
     (
         "GET /_simulator/requests",
-        "the latest requests, secrets redacted",
+        "the latest requests, secrets redacted; ?after=N for those with a higher number",
     ),
     (
         "POST /_simulator/faults",
-        "{call, fault: {type, ...}, times?}; without times until cleared",
+        "{call, fault: {type, ...}, times?, seconds?}; without either until cleared",
     ),
     ("DELETE /_simulator/faults", "clears all faults"),
     (
@@ -48,8 +52,9 @@ const INDEX: [(&str, &str); 11] = [
 struct Script {
     call: Call,
     fault: Value,
-    /// How often it applies; until cleared when left out.
+    /// How often it applies, and for how long; until cleared when both are left out.
     times: Option<u32>,
+    seconds: Option<u32>,
 }
 
 #[derive(Deserialize)]
@@ -88,7 +93,7 @@ pub(super) fn answer(state: &mut State, asked: &Asked) -> Answer {
         ("OPTIONS", _) => Ok(Answer::empty(204)),
         ("GET", []) => Ok(index()),
         ("GET", ["calls"]) => Ok(Answer::json(200, json!(state.log.counts()))),
-        ("GET", ["requests"]) => Ok(Answer::json(200, json!(state.log.records()))),
+        ("GET", ["requests"]) => requests(state, asked),
         ("POST", ["faults"]) => script(state, asked),
         ("DELETE", ["faults"]) => {
             state.faults.clear();
@@ -128,10 +133,22 @@ fn index() -> Answer {
     Answer::json(200, Value::Object(index))
 }
 
+fn requests(state: &State, asked: &Asked) -> Result<Answer, Refused> {
+    let after = asked.query("after").unwrap_or("0").parse();
+    let after = after.map_err(|_| (400, "after must be the number of a request".to_owned()))?;
+    Ok(Answer::json(200, json!(state.log.records_after(after))))
+}
+
 fn script(state: &mut State, asked: &Asked) -> Result<Answer, Refused> {
     let script: Script = read(asked)?;
     let fault = Fault::parse(&script.fault).map_err(|error| (400, error))?;
-    state.faults.push(script.call, fault, script.times);
+    let life = script.seconds.map(u64::from).map(Duration::from_secs);
+    let scripted = Scripted {
+        fault,
+        times: script.times,
+        until: life.map(|life| Instant::now() + life),
+    };
+    state.faults.push(script.call, scripted);
     Ok(Answer::empty(204))
 }
 

@@ -4,6 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::answer::{Answer, Breakage, Content};
 use super::call::Call;
@@ -12,14 +13,23 @@ use super::permission;
 use super::refusal::Refusal;
 use super::world::World;
 
-/// The faults queued per call, each with how often it still applies; `None` is until cleared.
+/// The faults queued per call.
 #[derive(Default)]
-pub(super) struct Faults(HashMap<Call, VecDeque<(Fault, Option<u32>)>>);
+pub(super) struct Faults(HashMap<Call, VecDeque<Scripted>>);
+
+/// A fault and how long it applies: until cleared where neither is said.
+pub(super) struct Scripted {
+    pub fault: Fault,
+    /// For so many requests.
+    pub times: Option<u32>,
+    /// Until then, whatever is left of the times.
+    pub until: Option<Instant>,
+}
 
 impl Faults {
-    pub(super) fn push(&mut self, call: Call, fault: Fault, times: Option<u32>) {
-        if times != Some(0) {
-            self.0.entry(call).or_default().push_back((fault, times));
+    pub(super) fn push(&mut self, call: Call, scripted: Scripted) {
+        if scripted.times != Some(0) {
+            self.0.entry(call).or_default().push_back(scripted);
         }
     }
 
@@ -29,14 +39,18 @@ impl Faults {
 
     /// The fault for this request: of the narrowest call that has one.
     pub(super) fn take(&mut self, call: Call) -> Option<Fault> {
+        let now = Instant::now();
+        for queue in self.0.values_mut() {
+            queue.retain(|scripted| scripted.until.is_none_or(|until| until > now));
+        }
         let queue = call
             .lineage()
             .into_iter()
             .find(|call| self.0.get(call).is_some_and(|queue| !queue.is_empty()))
             .and_then(|call| self.0.get_mut(&call))?;
-        let (fault, times) = queue.front_mut()?;
-        let fault = fault.clone();
-        if let Some(left) = times {
+        let scripted = queue.front_mut()?;
+        let fault = scripted.fault.clone();
+        if let Some(left) = &mut scripted.times {
             *left -= 1;
             if *left == 0 {
                 queue.pop_front();

@@ -120,8 +120,11 @@ impl Log {
             .collect()
     }
 
-    pub(super) fn records(&self) -> Vec<RequestRecord> {
-        self.records.iter().cloned().collect()
+    /// Those with a number above `number`, oldest first.
+    pub(super) fn records_after(&self, number: u64) -> Vec<RequestRecord> {
+        let records = self.records.iter();
+        let later = records.skip_while(|record| record.number <= number);
+        later.cloned().collect()
     }
 
     pub(super) fn clear(&mut self) {

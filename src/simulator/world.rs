@@ -147,11 +147,12 @@ impl World {
 
     /// A tenant with two users, an administrator, an issuing client and a management client.
     pub fn demo() -> Self {
-        let mut admin = User::new("auth0|admin", "admin@example.com").with_role(ADMIN_ROLE);
-        "Tenant Admin".clone_into(&mut admin.name);
+        let user = |id: &str, name: &str| {
+            let mut user = User::new(format!("auth0|{id}"), format!("{id}@example.com"));
+            name.clone_into(&mut user.name);
+            user
+        };
         let mut world = Self::default()
-            .with_user("auth0|ann", "ann@example.com")
-            .with_user("auth0|bob", "bob@example.com")
             .with_client(
                 ClientSetup::new("demo-broker")
                     .secret(Self::DEMO_BROKER_SECRET)
@@ -168,7 +169,11 @@ impl World {
                     .scopes("admin_classic user_default")
                     .trusted(),
             );
-        world.users.push(admin);
+        world.users = vec![
+            user("ann", "Ann Archer"),
+            user("bob", "Bob Baker"),
+            user("admin", "Tenant Admin").with_role(ADMIN_ROLE),
+        ];
         world
     }
 

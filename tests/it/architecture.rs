@@ -21,6 +21,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "mapping",
             "ops",
             "outbound",
+            "portal",
             "qlik",
             "session",
             "simulator",
@@ -118,6 +119,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("secret", &[]),
     ("clock", &[]),
     ("digest", &[]),
+    ("portal", &[]),
     ("simulator", &[]),
 ];
 
@@ -127,7 +129,7 @@ const ALONE: [&str; 4] = ["simulator", "clock", "digest", "secret"];
 
 /// Foreign crates, and the only files or folders that may name them.
 const FOREIGN: &[(&str, &[&str])] = &[
-    ("axum", &["http", "ops", "simulator"]),
+    ("axum", &["http", "ops", "portal", "simulator"]),
     ("axum_server", &["http", "cli/serve"]),
     (
         "reqwest",
@@ -149,6 +151,7 @@ const FOREIGN: &[(&str, &[&str])] = &[
             "session/jwks",
             "session/key_set",
             "qlik/credential",
+            "portal",
         ],
     ),
     (

@@ -39,6 +39,12 @@ async fn counters_and_log_hold_no_secret() {
     assert_eq!(log[0]["body"]["user_lookup"]["value"], "auth0|ann");
     assert_eq!(log[1]["headers"]["authorization"], "Bearer");
     assert_eq!(log[1]["query"], "accessToken=[redacted]");
+    for (after, first) in [("0", json!(1)), ("2", json!(3)), ("3", Value::Null)] {
+        let path = format!("/_simulator/requests?after={after}");
+        let answer = tenant.control(Method::GET, &path, &Value::Null).await;
+        let later: Value = answer.json().await.unwrap();
+        assert_eq!(later[0]["number"], first);
+    }
     let answer = tenant
         .control(Method::POST, "/_simulator/reset", &Value::Null)
         .await;

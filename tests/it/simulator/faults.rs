@@ -254,6 +254,25 @@ async fn faults_queue_up_and_the_narrowest_goes_first() {
 }
 
 #[tokio::test]
+async fn a_fault_for_some_seconds_ends_by_itself() {
+    let tenant = Tenant::demo().await;
+    let fault = json!({ "type": "status", "status": 503 });
+    for (seconds, times) in [(1, Value::Null), (0, json!(5))] {
+        let body = json!({ "call": "token", "fault": fault, "seconds": seconds, "times": times });
+        let scripted = tenant.control(Method::POST, "/_simulator/faults", &body);
+        assert_eq!(scripted.await.status(), 204);
+    }
+    for _ in 0..2 {
+        assert_eq!(
+            tenant.token(&impersonation("auth0|ann")).await.status(),
+            503
+        );
+    }
+    tokio::time::sleep(Duration::from_millis(1010)).await;
+    tenant.impersonated("auth0|ann").await;
+}
+
+#[tokio::test]
 async fn bad_scripts_are_refused_by_name() {
     let tenant = Tenant::demo().await;
     for (body, hint) in [

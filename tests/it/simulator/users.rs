@@ -25,7 +25,7 @@ async fn me_redirects_to_the_user_or_answers() {
     let answer = tenant.get("/api/v1/users/me?fields=id,name", &token).await;
     assert_eq!(answer.status(), 200);
     let user: Value = answer.json().await.unwrap();
-    assert_eq!(user, json!({ "id": id, "name": "ann" }));
+    assert_eq!(user, json!({ "id": id, "name": "Ann Archer" }));
 }
 
 #[tokio::test]
