@@ -4,7 +4,8 @@
 const submit = "<script>[...document.forms].at(-1).submit()</script>";
 const form = (enctype, more = "") => (url) =>
   `<form method=post enctype="${enctype}" action="${url}" ${more}><input name='{"x":"' value='"}'></form>${submit}`;
-const inside = (html) => (url) => `<iframe sandbox="allow-scripts allow-forms" srcdoc='${html(url).replaceAll("'", "&#39;")}'></iframe>`;
+const inside = (html) => (url) =>
+  `<iframe sandbox="allow-scripts allow-forms" srcdoc='${html(url).replaceAll("'", "&#39;")}'></iframe>`;
 /** The fields of a form that asks take the place of its address's query. */
 const fields = (url) =>
   [...new URL(url).searchParams].map(([name, value]) => `<input name="${name}" value="${value}">`).join("");
@@ -22,11 +23,15 @@ export const navigations = {
     top: true,
     hidden: true,
   },
-  "a form that asks": { html: (url) => `<form action="${url}">${fields(url)}</form>${submit}`, method: "GET", top: true },
+  "a form that asks": {
+    html: (url) => `<form action="${url}">${fields(url)}</form>${submit}`,
+    method: "GET",
+    top: true,
+  },
   "a link": { html: script("location.href = url"), method: "GET", top: true },
 };
 
-/** They stay in the page, which can hold all of them at once. */
+/** They stay in the page, which can hold all of them at once; `cors` and `socket` show its origin with a GET, too. */
 export const embeddings = {
   "a form in a hidden frame": {
     html: (url) => `<iframe name="${url}" hidden></iframe>` + form("text/plain", `target="${url}"`)(url),
@@ -36,7 +41,11 @@ export const embeddings = {
   "a frame": { html: (url) => `<iframe src="${url}"></iframe>`, method: "GET" },
   "an object": { html: (url) => `<object data="${url}"></object>`, method: "GET" },
   "an image": { html: (url) => `<img src="${url}">`, method: "GET" },
-  "an image that shows its origin": { html: (url) => `<img crossorigin=use-credentials src="${url}">`, method: "GET", cors: true },
+  "an image that shows its origin": {
+    html: (url) => `<img crossorigin=use-credentials src="${url}">`,
+    method: "GET",
+    cors: true,
+  },
   "a script": { html: (url) => `<script src="${url}" onload="window.leaked = true"></script>`, method: "GET" },
   "a style sheet": { html: (url) => `<link rel=stylesheet href="${url}">`, method: "GET" },
   "a fetch of what is opaque": {

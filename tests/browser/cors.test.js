@@ -75,7 +75,7 @@ const unlisted = {
   "a listed host on another port": () => site.at("ported.acme.localhost"),
   "a listed one by https": () => site.at("portal.acme.localhost", "https"),
   "a listed one by http": () => site.at("secure.acme.localhost"),
-  "the broker's own host, another port": () => site.brokerHost,
+  "the broker's own host, another port": () => site.at("broker.acme.localhost"),
 };
 
 for (const [what, origin] of Object.entries(unlisted)) {

@@ -11,13 +11,12 @@ import { wire } from "./wire.js";
 
 const PORTAL_SECRET = randomUUID() + randomUUID();
 
-/** Of the setting that blocks cookies of other sites. */
-const OFF = 0;
-
 const CHROMIUM = {
   executablePath: process.env.CHROMIUM,
   chromiumSandbox: process.getuid() !== 0,
   args: ["--host-resolver-rules=MAP *.localhost 127.0.0.1", "--no-proxy-server"],
+  // People's browsers have that cache.
+  ignoreDefaultArgs: ["--disable-back-forward-cache"],
 };
 
 /** A browser that sends a page's requests to other sites with their cookies, as most do. Debian's Chromium
@@ -25,12 +24,13 @@ const CHROMIUM = {
 export function ordinaryBrowser() {
   const profile = mkdtempSync(join(scratch, "profile-"));
   mkdirSync(join(profile, "Default"));
-  writeFileSync(join(profile, "Default", "Preferences"), JSON.stringify({ profile: { cookie_controls_mode: OFF } }));
+  const blockNone = { profile: { cookie_controls_mode: 0 } };
+  writeFileSync(join(profile, "Default", "Preferences"), JSON.stringify(blockNone));
   return chromium.launchPersistentContext(profile, { ...CHROMIUM, ignoreHTTPSErrors: true });
 }
 
-/** Starts all of it; with `cookies`, sessions are also taken from cookies. */
-export async function start({ cookies = false } = {}) {
+/** Starts all of it; with `cookies`, sessions are also taken from cookies, and `cache` is for tokens. */
+export async function start({ cookies = false, cache = "" } = {}) {
   const [tenant, served, key] = await Promise.all([simulate(), pages(), newKey("portal")]);
   const at = (host, scheme = "http") => `${scheme}://${host}:${served.port}`;
   const origins = {
@@ -52,44 +52,10 @@ export async function start({ cookies = false } = {}) {
     initech: [origins.initech],
   };
   const tenantUrl = `http://127.0.0.1:${tenant.port}`;
-  const tenantTable = ([name, list]) => `
-    [tenants.${name}]
-    url = "${tenantUrl}"
-    client_id = "demo-broker"
-    client_secret = "demo-broker-secret"
-    scopes = "user_default"
-    allowed_origins = ${JSON.stringify(list)}
-  `;
-  const configuration = `
-    [server]
-    listen = "127.0.0.1:0"
-    [ops]
-    listen = "127.0.0.1:0"
-    [cache]
-    renewal_pause = "1s"
-    [[session]]
-    type = "api_key"
-    [[session.keys]]
-    id = "portal"
-    sha256 = "${key.sha256}"
-    tenants = ["acme"]
-    allow = ["token", "sessions", "logout"]
-    [[session]]
-    type = "handle"
-    ${cookies ? `cookie = "__Host-broker_handle"` : ""}
-    [[session]]
-    type = "jwt"
-    issuer = "https://portal.example.com"
-    audience = "qlik-token-broker"
-    algorithms = ["HS256"]
-    hmac_secret = "${PORTAL_SECRET}"
-    tenant = "{org}"
-    user = [{ field = "subject", value = "auth0|{sub}" }]
-    ${cookies ? `cookie = "portal_jwt"` : ""}
-    ${cookies ? portalCheck(served.port) : ""}
-    ${Object.entries(allowed).map(tenantTable).join("")}
-  `;
-  let broker = await serve(configuration);
+  const facts = { tenantUrl, allowed, keyDigest: key.sha256, cookies, cache, portal: served.port };
+  const configured = configuration(facts);
+  await allow(tenantUrl, Object.values(origins));
+  let broker = await serve(configured);
   const relay = await wire(() => broker.port);
   const browser = await chromium.launch(CHROMIUM);
 
@@ -116,13 +82,16 @@ export async function start({ cookies = false } = {}) {
     at,
     key: key.key,
     broker: `http://broker.acme.localhost:${relay.port}`,
-    /** The broker's host, answered by the server of pages: cookies do not know ports. */
-    brokerHost: at("broker.acme.localhost"),
     pages: served,
     wire: relay,
     browser,
+    tenant: tenantUrl,
     control,
     backEnd,
+    stopBroker: () => broker.stop(),
+    async startBroker() {
+      broker = await serve(configured);
+    },
     /** Somebody whom no other test knows; `sub` is who that is at the portal. */
     async addUser(name) {
       const sub = `${name}-${randomUUID()}`;
@@ -141,14 +110,68 @@ export async function start({ cookies = false } = {}) {
   };
 }
 
-const portalCheck = (port) => `
-    [[session]]
-    type = "portal_check"
-    url = "http://127.0.0.1:${port}/whoami"
-    cookies = ["portal_sid"]
-    tenant = "acme"
-    user = [{ field = "subject", value = "auth0|{sub}" }]
+const configuration = ({ tenantUrl, allowed, keyDigest, cookies, cache, portal }) => `
+  [server]
+  listen = "127.0.0.1:0"
+  [ops]
+  listen = "127.0.0.1:0"
+  [cache]
+  ${cache}
+  [[session]]
+  type = "api_key"
+  [[session.keys]]
+  id = "portal"
+  sha256 = "${keyDigest}"
+  tenants = ["acme"]
+  allow = ["token", "sessions", "logout"]
+  [[session]]
+  type = "handle"
+  ${cookies ? `cookie = "__Host-broker_handle"` : ""}
+  [[session]]
+  type = "jwt"
+  issuer = "https://portal.example.com"
+  audience = "qlik-token-broker"
+  algorithms = ["HS256"]
+  hmac_secret = "${PORTAL_SECRET}"
+  tenant = "{org}"
+  user = [{ field = "subject", value = "auth0|{sub}" }]
+  ${cookies ? `cookie = "portal_jwt"` : ""}
+  ${cookies ? portalCheck(portal) : ""}
+  ${Object.entries(allowed).map(([name, origins]) => tenantTable(name, tenantUrl, origins)).join("")}
 `;
+
+const portalCheck = (port) => `
+  [[session]]
+  type = "portal_check"
+  url = "http://127.0.0.1:${port}/whoami"
+  cookies = ["portal_sid"]
+  tenant = "acme"
+  user = [{ field = "subject", value = "auth0|{sub}" }]
+`;
+
+const tenantTable = (name, url, origins) => `
+  [tenants.${name}]
+  url = "${url}"
+  client_id = "demo-broker"
+  client_secret = "demo-broker-secret"
+  scopes = "user_default"
+  allowed_origins = ${JSON.stringify(origins)}
+`;
+
+/** Lets pages of these origins call the tenant. */
+async function allow(tenantUrl, origins) {
+  const call = async (method, path, body, headers = {}) => {
+    const json = { ...headers, "content-type": "application/json" };
+    const response = await fetch(tenantUrl + path, { method, headers: json, body: JSON.stringify(body) });
+    if (!response.ok) throw new Error(`${method} ${path}: ${response.status} ${await response.text()}`);
+    return response;
+  };
+  const client = { client_id: "demo-management", client_secret: "demo-management-secret" };
+  const minted = await call("POST", "/oauth/token", { ...client, grant_type: "client_credentials" });
+  const { access_token } = await minted.json();
+  const change = [{ op: "replace", path: "/allowedOrigins", value: origins }];
+  await call("PATCH", "/api/v1/oauth-clients/demo-broker", change, bearer(access_token));
+}
 
 /** A session of the portal. */
 export function portalSession({ sub }, org = "acme") {

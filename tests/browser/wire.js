@@ -7,7 +7,7 @@ import http from "node:http";
 /** A relay to the port that `target()` names at the time. */
 export async function wire(target) {
   const exchanges = [];
-  const answered = new EventEmitter();
+  const answered = new EventEmitter().setMaxListeners(0);
 
   const server = http.createServer((request, response) => {
     const { method, url, headers } = request;
@@ -37,7 +37,7 @@ export async function wire(target) {
     preflights: () => exchanges.filter(({ method }) => method === "OPTIONS"),
     /** Waits until an exchange that `matches` has been answered. */
     async saw(matches, what = "the request") {
-      const late = AbortSignal.timeout(5000);
+      const late = AbortSignal.timeout(10_000);
       for (;;) {
         const exchange = exchanges.find((each) => each.status && matches(each));
         if (exchange) return exchange;
