@@ -74,7 +74,8 @@ export interface TokenSource {
   /**
    * The callback for qlik-embed (`data-get-access-token`) and `@qlik/api` (`getAccessToken`), and for
    * nothing else: these keep the token and call again only after the tenant's 401, so a second call
-   * while the token should still live tells the broker that the tenant rejects it. Use
+   * while the token should still live tells the broker that the tenant rejects it. In the ten seconds
+   * after a next token was given it does not: embeds in flight call for the 401 of the one before. Use
    * {@link TokenSource.getToken} for requests of your own.
    *
    * Waits through outages for as long as the page lives, because one rejection makes all embeds of a

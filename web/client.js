@@ -3,8 +3,8 @@
  * the options and results mean is in client.d.ts.
  *
  * A source has one token, at most one flight (the way to the next token, with all its retries; all
- * callers share it) and at most one timer (for the flight's next try, or for the next flight). Its
- * life is an AbortController: a logout, the session's end and the page's own signal abort it, and
+ * callers share it) and at most one timer for them (for the flight's next try, or for the next flight).
+ * Its life is an AbortController: a logout, the session's end and the page's own signal abort it, and
  * all else follows from that.
  */
 
@@ -50,7 +50,7 @@ export function createTokenSource({
   const whileAlive = { signal: life.signal };
 
   let token; // the last one that came
-  let given; // the id of the last one that getAccessToken gave out
+  let given; // the id of the one that getAccessToken gave out: a further call rejects it
   let rejected; // the id of the one that the tenant answered 401 to, until the flight ends
   let flight; // the promise of the next token
   let request; // the AbortController of the request on the wire
@@ -165,7 +165,7 @@ export function createTokenSource({
       if (error instanceof TokenError) throw error;
       throw new TokenError(
         "network",
-        "No answer: the broker is out of reach, or it redirects, or its allowed_origins lack this origin",
+        "No answer: the broker is out of reach, redirects, or its allowed_origins lack this origin",
       );
     } finally {
       clearTimeout(limit);
@@ -232,7 +232,10 @@ export function createTokenSource({
         next = undefined;
       }
       next ??= await renew();
-      given = next.tokenId;
+      // Every call in flight gets a 401 of its own, and each of them calls again: those that come a
+      // moment after the next token was given mean the one before.
+      if (given) later(() => (given = next.tokenId), 10_000);
+      else given = next.tokenId;
       return next.accessToken;
     },
 

@@ -303,8 +303,25 @@ test("a second call while the token should live says that the tenant rejects it"
   assert.equal(await getAccessToken(), "token-a");
   assert.equal(await getAccessToken(), "token-b");
   assert.equal((await getToken()).tokenId, "b");
+  await pass(10_000);
   assert.equal(await getAccessToken(), "token-c");
   assert.deepEqual(asked, [undefined, { rejected: "a" }, { rejected: "b" }]);
+});
+
+test("a call a moment after the next token was given means the one before", async () => {
+  const { getAccessToken, calls, asked } = source([token("a"), token("b", 3600), token("c", 3600), token("d")]);
+  await getAccessToken();
+  // Each of the calls in flight got a 401, one after the other.
+  for (let embeds = 0; embeds < 20; embeds++) assert.equal(await getAccessToken(), "token-b");
+  assert.deepEqual(asked, [undefined, { rejected: "a" }]);
+
+  // So it is with a token that was renewed ahead: the embeds use the old one to its end.
+  await pass(HOUR);
+  assert.equal(calls.length, 3);
+  for (let embeds = 0; embeds < 20; embeds++) assert.equal(await getAccessToken(), "token-c");
+  await pass(10_000);
+  assert.equal(await getAccessToken(), "token-d");
+  assert.deepEqual(asked, [undefined, { rejected: "a" }, undefined, { rejected: "c" }]);
 });
 
 test("a body has its content type", async () => {
