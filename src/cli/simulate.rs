@@ -15,6 +15,9 @@ pub(super) struct Options {
     /// Where to listen
     #[arg(long, default_value = "127.0.0.1:9400")]
     listen: SocketAddr,
+    /// Further users, for load tests: auth0|u0, auth0|u1 and so on
+    #[arg(long, default_value_t = 0)]
+    users: usize,
 }
 
 pub(super) fn run(options: &Options) -> anyhow::Result<()> {
@@ -22,7 +25,11 @@ pub(super) fn run(options: &Options) -> anyhow::Result<()> {
         let stop = stop_signal()?;
         let listener = TcpListener::bind(options.listen).await;
         let listener = listener.with_context(|| format!("cannot listen on {}", options.listen))?;
-        let simulator = Simulator::start_on(listener, World::demo()).await?;
+        let mut world = World::demo();
+        for user in 0..options.users {
+            world = world.with_user(format!("auth0|u{user}"), format!("u{user}@example.com"));
+        }
+        let simulator = Simulator::start_on(listener, world).await?;
         let url = simulator.url();
         println!("A simulated tenant listens on {url}");
         println!("Users: auth0|ann, auth0|bob. Clients: demo-broker, demo-management.");
