@@ -21,6 +21,7 @@ mod consent;
 mod control;
 mod cors;
 mod discovery;
+mod embed;
 mod fault;
 mod faults;
 mod filter;

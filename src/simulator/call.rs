@@ -70,6 +70,8 @@ pub enum Call {
     CspOriginCreate,
     /// `GET /api/v1/spaces`.
     Spaces,
+    /// `GET /qlik-embed/main.js`, what pages with embeds run.
+    EmbedRuntime,
     /// A browser's preflight of any path.
     Preflight,
     /// Anything a tenant does not offer here.
@@ -86,7 +88,7 @@ pub(super) enum Tier {
 
 impl Call {
     /// Every call, in the order of the counters.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 35] = [
         Self::Any,
         Self::Token,
         Self::TokenImpersonation,
@@ -119,6 +121,7 @@ impl Call {
         Self::CspOrigins,
         Self::CspOriginCreate,
         Self::Spaces,
+        Self::EmbedRuntime,
         Self::Preflight,
         Self::Other,
     ];
@@ -147,7 +150,7 @@ impl Call {
     /// The tier: writes and the OAuth endpoints in Tier 2, reads in Tier 1, the filter action apart (doc).
     pub(super) fn tier(self) -> Option<Tier> {
         match self {
-            Self::Any | Self::Preflight | Self::Other => None,
+            Self::Any | Self::EmbedRuntime | Self::Preflight | Self::Other => None,
             Self::UsersFilter => Some(Tier::Special),
             Self::Token
             | Self::TokenImpersonation

@@ -7,7 +7,8 @@ use super::asked::Asked;
 use super::call::Call;
 use super::state::State;
 use super::{
-    client_secrets, consent, discovery, oauth_clients, oauth_tokens, revoke, tenant, token, users,
+    client_secrets, consent, discovery, embed, oauth_clients, oauth_tokens, revoke, tenant, token,
+    users,
 };
 
 /// Answers a call.
@@ -27,6 +28,7 @@ pub(super) fn find(asked: &Asked) -> (Call, Handler) {
             (Call::Discovery, discovery::metadata)
         }
         ("GET", [".well-known", "jwks.json"]) => (Call::Jwks, discovery::key_set),
+        ("GET", ["qlik-embed", "main.js"]) => (Call::EmbedRuntime, embed::runtime),
         (method, ["api", "v1", rest @ ..]) => find_api(method, rest),
         _ => (Call::Other, not_found),
     }

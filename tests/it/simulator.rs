@@ -163,6 +163,7 @@ fn user_id(tenant: &Tenant, subject: &str) -> String {
 mod assertions;
 mod clients;
 mod control;
+mod embed;
 mod faults;
 mod rates;
 mod rest;
