@@ -1,78 +1,88 @@
-// The back end of a portal: it knows who is logged in, and asks the broker for that person's token.
-import { randomUUID } from "node:crypto";
+// The back end of a portal. It knows who is logged in, and it alone talks to the broker.
+import { readFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
 import express from "express";
+import session from "express-session";
 
-const { BROKER_URL = "http://127.0.0.1:8080", BROKER_KEY, PORT = "3000" } = process.env;
-if (!BROKER_KEY) throw new Error("Set BROKER_KEY to a key that `qlik-token-broker api-key new` made.");
+const { BROKER_URL, BROKER_KEY, SESSION_SECRET, QLIK_HOST, QLIK_CLIENT_ID, PORT } = process.env;
+
+const read = (file) => readFileSync(new URL(file, import.meta.url), "utf8");
+const login = read("login.html");
+const portal = read("portal.html").replace("%QLIK_HOST%", QLIK_HOST).replace("%QLIK_CLIENT_ID%", QLIK_CLIENT_ID);
+const client = fileURLToPath(import.meta.resolve("qlik-token-broker-client/dist/client.js"));
+
+// Scripts of the page can read its token: let in as few as you can.
+const policy = [
+  "default-src 'self'",
+  `script-src 'self' https://cdn.jsdelivr.net ${QLIK_HOST}`,
+  `connect-src 'self' ${QLIK_HOST} ${QLIK_HOST.replace("http", "ws")}`,
+  "style-src 'self' 'unsafe-inline'",
+  `img-src 'self' data: blob: ${QLIK_HOST}`,
+  "frame-ancestors 'none'",
+].join("; ");
 
 const app = express();
 app.disable("etag"); // a digest of a token has no place in a header
 app.disable("x-powered-by");
-app.use(express.json());
-
-// Browsers send the cookie along whatever page asks. A page of another origin cannot set this header.
+app.set("trust proxy", "loopback"); // whoever speaks https in front of it
 app.use((req, res, next) => {
-  if (req.method === "POST" && !req.get("X-Portal-Request")) return res.sendStatus(403);
+  res.set({ "Content-Security-Policy": policy, "Cache-Control": "no-store" });
   next();
 });
+app.use(session({ // and a store of your own: this one is for development
+  name: "portal_sid", secret: SESSION_SECRET, resave: false, saveUninitialized: false,
+  cookie: { httpOnly: true, sameSite: "lax", secure: "auto" },
+}));
 
-// ---- Stands for the login that your portal has: no password, sessions in memory. -----------------
-const sessions = new Map();
-const cookie = { httpOnly: true, sameSite: "lax", secure: process.env.NODE_ENV === "production" };
-const sessionId = (req) => /(?:^|;\s*)portal_sid=([\w-]+)/.exec(req.get("Cookie") ?? "")?.[1];
-
-app.post("/login", (req, res) => {
-  const id = randomUUID();
-  sessions.set(id, String(req.body?.user));
-  res.cookie("portal_sid", id, cookie).sendStatus(204);
-});
-
-app.use((req, res, next) => {
-  req.user = sessions.get(sessionId(req));
-  if (!req.user) return res.sendStatus(401); // the page sends the person to the login
-  next();
+// ---- Stands for the login that your portal has: whoever gives a name is that person. --------------
+app.post("/login", express.urlencoded({ extended: false }), (req, res, next) => {
+  req.session.regenerate((error) => { // a new id: somebody may have planted the one before
+    if (error) return next(error);
+    req.session.user = String(req.body.user);
+    req.session.save((error) => (error ? next(error) : res.redirect("/")));
+  });
 });
 // ---------------------------------------------------------------------------------------------------
 
-// The user always comes from the session, never from the request.
-const lookup = (req) => ({ field: "subject", value: `auth0|${req.user}` });
+app.get("/", (req, res) => res.type("html").send(req.session.user ? portal : login));
+app.get("/portal.js", (req, res) => res.sendFile(fileURLToPath(new URL("portal.js", import.meta.url))));
+app.get("/client.js", (req, res) => res.sendFile(client));
 
-const askBroker = (path, body) =>
-  fetch(`${BROKER_URL}${path}`, {
+// For the page this is the broker. The user comes from the session, never from the request.
+app.use("/qlik", (req, res, next) => {
+  // The browser sends the cookie along whatever page asks; one of another origin cannot set this header.
+  if (!req.get("X-Broker-Request")) return res.status(403).json({ code: "csrf_rejected" });
+  if (!req.session.user) return res.status(401).json({ code: "session_missing", detail: "Nobody is logged in." });
+  req.lookup = { field: "subject", value: `auth0|${req.session.user}` }; // as the tenant knows the person
+  next();
+});
+
+app.post("/qlik/session-token", express.json(), (req, res) =>
+  relay(res, "/session-token", { user_lookup: req.lookup, rejected: req.body?.rejected }),
+);
+
+app.post("/qlik/logout", (req, res, next) => {
+  // First here, so that no page gets a token in between.
+  req.session.destroy((error) => (error ? next(error) : relay(res, "/logout", { user_lookup: req.lookup })));
+});
+
+async function relay(res, path, body) {
+  const answer = await fetch(`${BROKER_URL}${path}`, {
     method: "POST",
-    headers: {
-      Authorization: `Bearer ${BROKER_KEY}`,
-      "Content-Type": "application/json",
-      Accept: "text/plain",
-    },
+    headers: { Authorization: `Bearer ${BROKER_KEY}`, "Content-Type": "application/json" },
     body: JSON.stringify(body),
     signal: AbortSignal.timeout(15_000), // the broker itself gives up after 10 s
-  });
-
-/** Answers the bare token, which is what the page's getAccessToken has to resolve to. */
-app.post("/access-token", async (req, res) => {
-  res.set("Cache-Control", "no-store");
-  const answer = await askBroker("/session-token", { user_lookup: lookup(req) }).catch(() => null);
-  if (answer?.ok) return res.type("text/plain").send(await answer.text());
-
-  const problem = (await answer?.json().catch(() => null)) ?? { code: "broker_unreachable" };
-  console.error(`no token: ${problem.code}, broker request ${problem.request_id ?? "-"}`);
-  // A 401 of the broker speaks of our key: the page must not take it for its own session's end.
-  const wait = answer ? answer.headers.get("Retry-After") : "5";
-  if (wait) return res.status(503).set("Retry-After", wait).json({ code: problem.code });
-  const aboutUser = problem.code.startsWith("user_");
-  res.status(aboutUser ? 403 : 500).json({ code: aboutUser ? problem.code : "internal" });
-});
-
-/** Ends the session here, and at the broker the user's cached tokens. */
-app.post("/logout", async (req, res) => {
-  sessions.delete(sessionId(req));
-  const answer = await askBroker("/logout", { user_lookup: lookup(req) }).catch(() => null);
-  if (!answer?.ok) console.error(`the broker did not log out: ${answer?.status ?? "unreachable"}`);
-  res.clearCookie("portal_sid", cookie).sendStatus(204);
-});
+  }).catch((error) => console.error(`${path}: no broker: ${error.cause?.message ?? error.message}`));
+  if (answer && !answer.ok) console.error(`${path}: ${answer.status}, request ${answer.headers.get("X-Request-Id")}`);
+  // A 401 speaks of our key: the page must not take it for the end of its own session.
+  if (!answer || answer.status === 401) return res.status(502).json({ code: "broker_unavailable" });
+  for (const name of ["Content-Type", "Retry-After", "X-Request-Id"]) {
+    if (answer.headers.has(name)) res.set(name, answer.headers.get(name));
+  }
+  res.status(answer.status).send(await answer.text());
+}
 
 app.listen(Number(PORT), "127.0.0.1", (error) => {
   if (error) throw error;
-  console.log(`The portal listens on http://127.0.0.1:${PORT}`);
+  console.log(`The portal listens on http://localhost:${PORT}`);
 });

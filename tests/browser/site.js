@@ -159,7 +159,7 @@ const tenantTable = (name, url, origins) => `
 `;
 
 /** Lets pages of these origins call the tenant. */
-async function allow(tenantUrl, origins) {
+export async function allow(tenantUrl, origins) {
   const call = async (method, path, body, headers = {}) => {
     const json = { ...headers, "content-type": "application/json" };
     const response = await fetch(tenantUrl + path, { method, headers: json, body: JSON.stringify(body) });
