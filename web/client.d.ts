@@ -22,16 +22,17 @@ interface CommonOptions {
 
   /**
    * A try failed, and the next one comes at `error.retryAt`. Callers go on waiting meanwhile: show
-   * something if it lasts. What ends the waiting is rejected instead, and not reported here.
+   * something if it lasts. Without `retryAt` waiting does not help, and callers are rejected: a 403 of
+   * the broker, whose `code` says why. `@qlik/api` keeps that to itself.
    */
-  onError?: (error: RetriedError) => unknown;
+  onError?: (error: TokenError) => unknown;
 
   /** Used in place of the browser's `fetch`. */
   fetch?: typeof globalThis.fetch;
 
   /**
-   * Ends the source when it aborts, without a request: no more timers, and callers are rejected with
-   * `signal.reason`. For pages whose parts come and go. `logout()` still works.
+   * Ends the source when it aborts, without a request: no more timers, `getToken()` is rejected with
+   * `signal.reason`, and `getAccessToken()` gives the empty string. `logout()` still works.
    */
   signal?: AbortSignal | undefined;
 }
@@ -40,7 +41,8 @@ interface CommonOptions {
 interface BearerOptions extends CommonOptions {
   session: Session;
   /**
-   * Cookies for whatever is in front of the broker. The broker itself looks at the bearer only.
+   * Cookies for whatever is in front of the broker, which looks at the bearer only. A broker that is
+   * configured for no cookie does not let pages of other origins send any.
    * @default "omit"
    */
   credentials?: RequestCredentials | undefined;
@@ -74,30 +76,34 @@ export interface TokenSource {
   /**
    * The callback for qlik-embed (`data-get-access-token`) and `@qlik/api` (`getAccessToken`), and for
    * nothing else: these keep the token and call again only after the tenant's 401, so a second call
-   * while the token should still live tells the broker that the tenant rejects it. In the ten seconds
+   * while the token should still live tells the broker that the tenant rejects it. In the three seconds
    * after a next token was given it does not: embeds in flight call for the 401 of the one before. Use
    * {@link TokenSource.getToken} for requests of your own.
    *
    * Waits through outages for as long as the page lives, because one rejection makes all embeds of a
-   * page blank until it is reloaded.
-   * @throws {TokenError} when the session has ended, after `logout()`, or with a 403, which only somebody
-   *   who changes a right or the configuration can help.
+   * page blank until it is reloaded, those of other sources too. So after `logout()`, and after the
+   * `signal`, it gives the empty string, which the tenant refuses.
+   * @throws {TokenError} when the session has ended, or with a 403 of the broker, which only somebody who
+   *   changes a right or the configuration can help.
    */
   readonly getAccessToken: () => Promise<string>;
 
   /**
    * The token for requests of your own: from memory while it lives. Ask for it before each request.
-   * Waits and rejects as {@link TokenSource.getAccessToken} does.
+   * Waits and rejects as {@link TokenSource.getAccessToken} does, and also after `logout()`.
    * @param options.signal Rejects this call alone, with `signal.reason`.
    */
   readonly getToken: (options?: { signal?: AbortSignal | undefined }) => Promise<Token>;
 
   /**
    * Ends the session at the broker, which revokes the token. This page forgets the token at once, and
-   * whoever waits for one is rejected with the code `logged_out`, as are all later calls: a page that
-   * logs in again makes a new source. The request outlives the page.
-   * @throws {TokenError} if the broker did not confirm it: call it again. A session that has ended
-   *   already is no error.
+   * waits for none any more. Reload it for the next person: `@qlik/api` keeps the token that it has.
+   * Call it before the portal ends its own session, and await it before you leave the page.
+   *
+   * It ends the session that is shown. Where `session()` makes another one each time, the others live on
+   * until they end by themselves: let the portal's back end log the user out at the broker instead.
+   * @throws {TokenError} if the broker did not confirm it: the token may live on, call it again. A session
+   *   that has ended already is no error; a 401 is, as it says whose session nobody knows.
    */
   readonly logout: () => Promise<void>;
 }
@@ -130,16 +136,12 @@ export class TokenError extends Error {
   readonly status?: number | undefined;
   /** Finds the request in the broker's logs. */
   readonly requestId?: string | undefined;
-  /** The seconds that the answer asked to wait. */
+  /** The seconds that the answer asked to wait, 0 if it asked for none. */
   readonly retryAfter?: number | undefined;
+  /** For `onError`: when the source tries again, in milliseconds as of `Date.now()`; sooner if the browser comes back online. */
+  readonly retryAt?: number | undefined;
   /** What `session()` threw, with the code `session_failed`. */
   readonly cause?: unknown;
-}
-
-/** A {@link TokenError} after which the source tries again by itself. */
-export interface RetriedError extends TokenError {
-  /** When, in milliseconds as of `Date.now()`; sooner if the browser comes back online. */
-  readonly retryAt: number;
 }
 
 /**
@@ -156,3 +158,6 @@ export interface RetriedError extends TokenError {
  * @throws {TypeError} if an option is missing or wrong.
  */
 export function createTokenSource(options: TokenSourceOptions): TokenSource;
+
+/** What `/client.global.js` adds to the page. */
+export as namespace qlikTokenBroker;

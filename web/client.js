@@ -12,7 +12,7 @@ const MODES = ["omit", "same-origin", "include"];
 const SECOND = 1000;
 const HALF_MINUTE = 30_000;
 const TWO_MINUTES = 120_000;
-const HOUR = 3_600_000;
+const DAY = 86_400_000;
 
 /** Why there is no token. Its texts hold neither tokens nor sessions. */
 export class TokenError extends Error {
@@ -34,17 +34,16 @@ export function createTokenSource({
   fetch = globalThis.fetch,
   signal,
 } = {}) {
-  check(/^https?:\/\/[^\s?#@]+$/i.test(broker), "broker", 'like "https://broker.example.com"');
+  check(/^https?:\/\/[^\s?#@]+$/i.test(broker), "broker", "an http(s) URL");
   check(MODES.includes(credentials), "credentials", `one of ${MODES}`);
   check(
-    text(session) || isFunction(session) || (session == null && credentials !== "omit"),
+    session ? text(session) || isFunction(session) : credentials !== "omit",
     "session",
-    'a string or a function; for a cookie, set credentials "include"',
+    'a string or a function, or credentials "include"',
   );
   for (const [name, value] of Object.entries({ onSessionEnd, onError, fetch })) {
     check(!value || isFunction(value), name, "a function");
   }
-  check(!signal || signal.addEventListener, "signal", "an AbortSignal");
 
   const life = new AbortController();
   const whileAlive = { signal: life.signal };
@@ -117,10 +116,11 @@ export function createTokenSource({
         tooSoon = true; // the broker looked at it a moment ago: what it has is what there is
         continue;
       }
-      if (next.status === 403) throw next;
-      if (next.status === 401) {
-        life.abort(next);
-        tell(onSessionEnd, next);
+      const sessionEnded = next.status === 401;
+      // A 403 of the broker stays; one of a proxy on the way may pass.
+      if (sessionEnded || (next.status === 403 && next.code !== "http_403")) {
+        if (sessionEnded) life.abort(next);
+        tell(sessionEnded ? onSessionEnd : onError, next);
         throw next;
       }
       await waitAfter(next, pause);
@@ -131,8 +131,8 @@ export function createTokenSource({
   async function waitAfter(error, pause) {
     const asked = error.retryAfter * SECOND || 0;
     // Spread, because many pages fail together; by a quarter, because the broker asks for 45 s at
-    // most and keeps a place in its queue for 60 s. An hour at most, because proxies err.
-    const wait = Math.min(Math.max(pause, asked) * (1 + Math.random() / 4), HOUR);
+    // most and keeps a place in its queue for 60 s. Two minutes at most: a proxy says an hour.
+    const wait = Math.min(Math.max(pause, asked) * (1 + Math.random() / 4), TWO_MINUTES);
     const over = new Promise((resolve) => {
       timer = later(resolve, wait);
       retryNow = asked ? undefined : resolve;
@@ -149,7 +149,7 @@ export function createTokenSource({
    * after half of what is left, but not faster and faster.
    */
   function scheduleRenewal() {
-    const left = Math.min(token.expiresAt - Date.now(), 24 * HOUR); // a month would overflow the timer
+    const left = Math.min(token.expiresAt - Date.now(), DAY); // a month would overflow the timer
     const lead = Math.min(TWO_MINUTES, left / 2) * (1 - Math.random() / 2);
     timer = later(renew, Math.max(left - lead, 10_000));
   }
@@ -165,7 +165,7 @@ export function createTokenSource({
       if (error instanceof TokenError) throw error;
       throw new TokenError(
         "network",
-        "No answer: the broker is out of reach, redirects, or its allowed_origins lack this origin",
+        "The broker is out of reach, redirects, or does not list this origin",
       );
     } finally {
       clearTimeout(limit);
@@ -176,6 +176,8 @@ export function createTokenSource({
     let bearer = session;
     try {
       if (isFunction(session)) bearer = await session();
+      // A login page, say, to which the portal redirected.
+      if (/[^!-~]/.test(bearer)) throw new TypeError("not a token");
     } catch (cause) {
       throw new TokenError("session_failed", "session() failed", { cause });
     }
@@ -203,7 +205,7 @@ export function createTokenSource({
     const facts = {
       status,
       requestId: headers.get("X-Request-Id") || undefined,
-      retryAfter: Number(headers.get("Retry-After")) || undefined,
+      retryAfter: Number(headers.get("Retry-After")),
     };
     if (status !== expected) {
       throw new TokenError(text(answer.code) ?? `http_${status}`, text(answer.detail) ?? "Not from the broker", facts);
@@ -218,26 +220,33 @@ export function createTokenSource({
       tenantUrl: answer.tenant_url,
       tokenId: text(answer.token_id),
     };
-    if (token.accessToken && token.tokenId && token.expiresAt > Date.now()) return Object.freeze(token);
+    if (token.accessToken && token.tokenId && token.expiresAt > Date.now()) return token;
     throw new TokenError("malformed", "No token that lives", facts);
   }
 
+  async function giveOut() {
+    throwIfEnded();
+    let next = held();
+    if (next && next.tokenId === given) {
+      // qlik-embed and @qlik/api keep what they get, and call again only after a 401.
+      rejected = given;
+      next = undefined;
+    }
+    next ??= await renew();
+    // Every call in flight gets a 401 of its own, and each of them calls again: those that come a
+    // moment after the next token was given mean the one before.
+    if (given) later(() => (given = next.tokenId), 3000);
+    else given = next.tokenId;
+    return next.accessToken;
+  }
+
   return {
-    async getAccessToken() {
-      throwIfEnded();
-      let next = held();
-      if (next && next.tokenId === given) {
-        // qlik-embed and @qlik/api keep what they get, and call again only after a 401.
-        rejected = given;
-        next = undefined;
-      }
-      next ??= await renew();
-      // Every call in flight gets a 401 of its own, and each of them calls again: those that come a
-      // moment after the next token was given mean the one before.
-      if (given) later(() => (given = next.tokenId), 10_000);
-      else given = next.tokenId;
-      return next.accessToken;
-    },
+    // Who ends the source itself is not answered with a rejection, which would end other sources too.
+    getAccessToken: () =>
+      giveOut().catch((error) => {
+        if (life.signal.aborted && !error?.status) return "";
+        throw error;
+      }),
 
     async getToken({ signal } = {}) {
       throwIfEnded();
@@ -247,8 +256,7 @@ export function createTokenSource({
 
     async logout() {
       life.abort(new TokenError("logged_out", "Logged out"));
-      const error = await post("/logout", 204).catch((error) => error);
-      if (error && error.status !== 401) throw error;
+      await post("/logout", 204);
     },
   };
 }

@@ -39,14 +39,14 @@ for (const name of names) {
 }
 
 test("client.global.js sets window.qlikTokenBroker, and no other name", async () => {
-  const window = { URL, AbortController, fetch: async () => new Response("{}", { status: 403 }), setTimeout, clearTimeout };
+  const window = { URL, AbortController, fetch: async () => Response.json({ code: "user_disabled" }, { status: 403 }), setTimeout, clearTimeout };
   window.window = window;
   const before = Object.keys(window);
   runInNewContext(dist("client.global.js"), window);
   assert.deepEqual(Object.keys(window).filter((name) => !before.includes(name)), ["qlikTokenBroker"]);
   const { createTokenSource, TokenError } = window.qlikTokenBroker;
   const { getAccessToken } = createTokenSource({ broker: "https://broker.example.com", session: "s" });
-  await assert.rejects(getAccessToken(), (error) => error instanceof TokenError && error.code === "http_403");
+  await assert.rejects(getAccessToken(), (error) => error instanceof TokenError && error.code === "user_disabled");
 });
 
 test("the package holds what its users need, and depends on nothing", () => {

@@ -3,7 +3,6 @@
 import {
   createTokenSource,
   TokenError,
-  type RetriedError,
   type Session,
   type Token,
   type TokenErrorCode,
@@ -22,8 +21,8 @@ const options: TokenSourceOptions = {
   fetch: globalThis.fetch,
   signal: controller.signal,
   onSessionEnd: (error) => location.assign(`/login?why=${error.code}`),
-  onError: async ({ code, status, detail, requestId, retryAfter, retryAt, cause }: RetriedError) => {
-    console.warn(code, status?.toFixed(), detail, requestId?.length, retryAfter, new Date(retryAt), cause);
+  onError: async ({ code, status, detail, requestId, retryAfter, retryAt, cause }: TokenError) => {
+    console.warn(code, status?.toFixed(), detail, requestId?.length, retryAfter, retryAt && new Date(retryAt), cause);
   },
 };
 const source: TokenSource = createTokenSource(options);
@@ -54,7 +53,7 @@ async function used(): Promise<TokenErrorCode | undefined> {
       const known: boolean = error.code === "user_disabled" || error.code === "http_418";
       const named: "TokenError" = error.name;
       console.log(known, named, error.message);
-      // @ts-expect-error: only what onError gets has a next try
+      // @ts-expect-error: there may be no next try
       error.retryAt.toFixed();
       return error.code;
     }
