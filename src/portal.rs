@@ -1,15 +1,17 @@
 //! The demo's portal: two users, a login of its own, and a page that shows what the broker is for.
 //!
-//! It stands for the portal of whoever embeds, so it knows nothing of the broker but where it is and
-//! the secret that both share. Its pages are in `examples/portal`. No production image has it.
+//! It stands for the portal of whoever embeds, so it knows nothing of the broker but where it is, the
+//! secret that both share, and a key of its own. Its pages are in `examples/portal`. No production image
+//! has it.
 
+mod back_channel;
 mod cookie;
 mod frame;
 mod page;
 
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::extract::rejection::PathRejection;
 use axum::extract::{DefaultBodyLimit, FromRequestParts, Path, State};
@@ -27,6 +29,7 @@ use tokio::net::TcpListener;
 use uuid::Uuid;
 
 use crate::clock;
+use back_channel::BackChannel;
 use cookie::Cookies;
 use page::Pages;
 
@@ -34,6 +37,10 @@ use page::Pages;
 const JWT_LIFE: Duration = Duration::from_secs(60);
 /// A form with one field.
 const MAX_BODY: usize = 1024;
+
+/// For the person, who still has the cookie, and may do nothing with it but try again.
+const HALF_DONE: &str = "You are logged out of this portal, but the broker did not confirm that it \
+    ended your access to Qlik. Try again.";
 
 /// What the portal is told when it starts. All of it is trusted text.
 pub struct Surroundings<'a> {
@@ -45,6 +52,8 @@ pub struct Surroundings<'a> {
     pub tenant: &'a str,
     /// What signs the sessions that the broker believes.
     pub secret: &'a str,
+    /// What its back end shows to the broker. The key allows `logout`.
+    pub key: &'a str,
 }
 
 /// Who can log in. There are no others, and no passwords.
@@ -95,6 +104,7 @@ impl<S: Send + Sync> FromRequestParts<S> for User {
 struct Portal {
     pages: Pages,
     cookies: Cookies,
+    broker: BackChannel,
     secret: String,
 }
 
@@ -112,6 +122,7 @@ fn router(surroundings: &Surroundings<'_>) -> io::Result<Router> {
     let portal = Portal {
         pages: Pages::new(surroundings),
         cookies: Cookies::new()?,
+        broker: BackChannel::new(surroundings).map_err(io::Error::other)?,
         secret: surroundings.secret.to_owned(),
     };
     let routes = Router::new()
@@ -153,19 +164,34 @@ async fn session(State(portal): State<Arc<Portal>>, user: User, headers: HeaderM
     if !frame::is_own_page(&headers) {
         return StatusCode::FORBIDDEN.into_response();
     }
+    // Read first: what a logout overtakes is dated before that logout, and ends with it.
+    let now = clock::now();
     if !portal.cookies.prove(user, &headers) {
         return StatusCode::UNAUTHORIZED.into_response();
     }
-    match session_jwt(&portal.secret, user.id(), JWT_LIFE) {
+    match session_jwt(&portal.secret, user.id(), now, JWT_LIFE) {
         Ok(jwt) => jwt.into_response(),
         Err(error) => failed(&error),
     }
 }
 
-/// Ends all sessions of the user here. What the page's token can do is the broker's to end.
+/// Ends all sessions of the user: here first, so that no page gets another one, then at the broker.
 async fn logout(State(portal): State<Arc<Portal>>, user: User, headers: HeaderMap) -> Response {
-    if portal.cookies.prove(user, &headers) {
+    // One that has ended is enough, to try again where the broker did not answer.
+    if portal.cookies.knows(user, &headers) {
         portal.cookies.end_all(user);
+        let broker = portal.broker.clone();
+        // A task of its own: who closes the page is logged out as well.
+        let ending = tokio::spawn(async move {
+            let ended = broker.log_out(user).await;
+            if let Err(error) = &ended {
+                tracing::error!(%error, user = user.id(), "the logout is not complete");
+            }
+            ended.is_ok()
+        });
+        if !ending.await.unwrap_or_default() {
+            return (StatusCode::BAD_GATEWAY, HALF_DONE).into_response();
+        }
     }
     let gone = [(SET_COOKIE, Cookies::gone(user))];
     (gone, Redirect::to("/")).into_response()
@@ -176,12 +202,18 @@ fn failed(error: &Error) -> Response {
     StatusCode::INTERNAL_SERVER_ERROR.into_response()
 }
 
-/// A session of the portal, as the broker believes it.
-pub fn session_jwt(secret: &str, user: &str, life: Duration) -> Result<String, Error> {
-    let now = clock::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+/// A session of the portal that begins now, as the broker believes it.
+pub fn session_jwt(
+    secret: &str,
+    user: &str,
+    now: SystemTime,
+    life: Duration,
+) -> Result<String, Error> {
+    let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
     let claims = json!({
         "iss": "https://portal.example.com", "aud": "qlik-token-broker", "sub": user,
-        "iat": now.as_secs(), "exp": (now + life).as_secs(),
+        // With its fraction: a logout ends what was signed up to then, and not the login after it.
+        "iat": now.as_secs_f64(), "exp": (now + life).as_secs(),
         // No two are equal: ending one ends no other.
         "jti": Uuid::new_v4().to_string(),
     });

@@ -8,8 +8,10 @@ import { stage } from "./stage.js";
 const { broker, tenant, user } = document.body.dataset;
 const { createTokenSource } = await import(`${broker}/client.js`);
 
+const life = new AbortController(); // the person's, in this page: the logout ends it
 const source = createTokenSource({
   broker,
+  signal: life.signal,
   // The portal's back end signs a short-lived JWT for whoever is logged in.
   session: async () => {
     const answer = await fetch("session");
@@ -39,4 +41,13 @@ async function qlik(path) {
   return call();
 }
 
-stage.begin({ tenant, user, source, whoAmI: () => qlik("/api/v1/users/me") });
+// Each JWT is a session of its own to the broker, so source.logout() would end only the one that it
+// shows. The portal's back end ends them all, with its key. Fails if it could not: then call it again.
+async function logOut() {
+  life.abort(); // the page forgets its token at once, and asks for no other
+  token = undefined;
+  const answer = await fetch("logout", { method: "POST", signal: AbortSignal.timeout(20_000) }).catch(() => null);
+  if (!answer?.ok) throw new Error((await answer?.text()) || "The portal does not answer: you may still be logged in.");
+}
+
+stage.begin({ broker, tenant, user, source, logOut, whoAmI: () => qlik("/api/v1/users/me") });

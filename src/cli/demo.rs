@@ -10,6 +10,7 @@ use clap::Args;
 
 use super::serve::{Running, report_panics, stop_signal};
 use crate::app::live::Live;
+use crate::clock;
 use crate::config::{self, Sources};
 use crate::portal::{self, Surroundings};
 use crate::simulator::{Simulator, World};
@@ -102,6 +103,7 @@ async fn serve_portal(
         broker: &format!("http://{broker}"),
         tenant: &tenant,
         secret: PORTAL_SECRET,
+        key: API_KEY,
     };
     if let Err(error) = portal::serve(listener, &surroundings).await {
         tracing::error!(%error, "the portal has ended");
@@ -149,7 +151,7 @@ fn print(running: &Running, tenant: &str, port: u16) -> anyhow::Result<()> {
     for user in ["ann", "bob"] {
         println!(
             "curl -s -X POST http://{public}/session-token -H 'Authorization: Bearer {}'\n",
-            portal::session_jwt(PORTAL_SECRET, user, SESSION_LIFE)?
+            portal::session_jwt(PORTAL_SECRET, user, clock::now(), SESSION_LIFE)?
         );
     }
     println!("The second call of a user is answered from the cache. Ctrl-C ends the demo.\n");

@@ -61,6 +61,17 @@ impl Cookies {
 
     /// Whether the request carries a session of this user that has not ended.
     pub fn prove(&self, user: User, headers: &HeaderMap) -> bool {
+        let generation = self.generation(user).load(Ordering::Relaxed);
+        self.read(user, headers)
+            .is_some_and(|claims| claims.generation == generation)
+    }
+
+    /// Whether the request carries a session of this user, be it one that was ended.
+    pub fn knows(&self, user: User, headers: &HeaderMap) -> bool {
+        self.read(user, headers).is_some()
+    }
+
+    fn read(&self, user: User, headers: &HeaderMap) -> Option<Claims> {
         let cookies = headers
             .get_all(COOKIE)
             .iter()
@@ -70,14 +81,11 @@ impl Cookies {
             cookies.filter_map(|cookie| cookie.trim().strip_prefix(NAME)?.strip_prefix('='));
         // Two of them: somebody else has set one.
         let (Some(value), None) = (named.next(), named.next()) else {
-            return false;
+            return None;
         };
         let validation = Validation::new(Algorithm::HS256);
-        let Ok(proven) = jsonwebtoken::decode::<Claims>(value, &self.verify, &validation) else {
-            return false;
-        };
-        proven.claims.sub == user.id()
-            && proven.claims.generation == self.generation(user).load(Ordering::Relaxed)
+        let proven = jsonwebtoken::decode::<Claims>(value, &self.verify, &validation).ok()?;
+        (proven.claims.sub == user.id()).then_some(proven.claims)
     }
 
     /// Ends every session of the user, wherever its cookie is.

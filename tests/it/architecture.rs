@@ -45,6 +45,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     ("ops", &["app", "config"]),
+    ("portal", &["outbound"]),
     (
         "app",
         &[
@@ -119,7 +120,6 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("secret", &[]),
     ("clock", &[]),
     ("digest", &[]),
-    ("portal", &[]),
     ("simulator", &[]),
 ];
 

@@ -2,12 +2,16 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::Stdio;
+use std::time::Duration;
 
+use qlik_token_broker::portal::{self, Surroundings};
+use qlik_token_broker::simulator::{Simulator, World};
 use reqwest::{Client, Method, RequestBuilder, Response};
 use serde_json::Value;
+use tokio::net::{TcpListener, TcpSocket};
 
 use super::cli::{Running, program};
-use super::harness::header;
+use super::harness::{Broker, header, refused};
 
 const FORM: &str = "application/x-www-form-urlencoded";
 
@@ -52,14 +56,9 @@ impl Demo {
             after("The broker listens on "),
             after("the users Ann and Bob at "),
         );
-        let http = Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .build()
-            .unwrap();
         Self {
             _running: running,
-            http,
+            http: portal_client(),
             printed,
             portal,
             broker,
@@ -126,6 +125,17 @@ impl Demo {
             there
         };
         self.http.get(url).bearer_auth(token).send().await.unwrap()
+    }
+
+    /// Waits until the tenant refuses the token: the broker revokes in the background.
+    async fn refuses(&self, token: &str) {
+        for _ in 0..50 {
+            if self.me(token).await.status() == 401 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        panic!("the tenant still accepts the token");
     }
 }
 
@@ -218,19 +228,23 @@ async fn a_forged_cookie_leads_back_to_the_login() {
     assert_eq!(demo.session("ann", &good).await.status(), 200);
 }
 
+/// Each request of the page shows another JWT, and each is a session of its own to the broker.
 #[tokio::test(flavor = "multi_thread")]
-async fn logging_out_ends_token_and_sessions() {
+async fn logging_out_at_the_portal_ends_every_session_and_the_token() {
     let demo = Demo::start().await;
     let (cookie, elsewhere) = (demo.log_in("ann").await, demo.log_in("ann").await);
     let bob = demo.log_in("bob").await;
-    let session = demo.session("ann", &cookie).await.text().await.unwrap();
-    let token = demo.to_broker("/session-token", &session).await;
+    let bobs = demo.session("bob", &bob).await.text().await.unwrap();
+    let first = demo.session("ann", &cookie).await.text().await.unwrap();
+    let token = demo.to_broker("/session-token", &first).await;
     let token: Value = token.json().await.unwrap();
     let token = token["access_token"].as_str().unwrap();
+    let second = demo.session("ann", &elsewhere).await.text().await.unwrap();
+    assert_ne!(first, second);
+    assert_eq!(demo.me(token).await.status(), 200);
     // Only a POST ends anything.
     assert_eq!(demo.get("/ann/logout", &cookie).await.status(), 405);
 
-    assert_eq!(demo.to_broker("/logout", &session).await.status(), 204);
     let answer = demo.post("/ann/logout", &cookie, "").await;
     assert_eq!(
         (
@@ -243,22 +257,83 @@ async fn logging_out_ends_token_and_sessions() {
         header(&answer, "set-cookie"),
         "portal_session=; Path=/ann; Max-Age=0; HttpOnly; SameSite=Lax"
     );
-    assert_eq!(demo.me(token).await.status(), 401);
-    assert_eq!(
-        demo.to_broker("/session-token", &session).await.status(),
-        401
-    );
+    // She is let in again, within the same second.
+    let again = demo.log_in("ann").await;
+    let third = demo.session("ann", &again).await.text().await.unwrap();
+    for (session, status) in [(&first, 401), (&second, 401), (&third, 200), (&bobs, 200)] {
+        let answer = demo.to_broker("/session-token", session).await;
+        assert_eq!(answer.status(), status);
+    }
+    demo.refuses(token).await;
     for cookie in [&cookie, &elsewhere] {
         assert_eq!(demo.session("ann", cookie).await.status(), 401);
     }
     assert_eq!(demo.session("bob", &bob).await.status(), 200);
-    // And she is let in again.
-    let again = demo.log_in("ann").await;
-    let session = demo.session("ann", &again).await.text().await.unwrap();
+}
+
+/// The portal's session ends all the same, and its cookie is good for one thing more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_logout_that_the_broker_does_not_confirm_says_so_and_can_be_tried_again() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    // Has its port, and refuses connections until it listens.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let away = socket.local_addr().unwrap();
+    tokio::spawn(async move {
+        let surroundings = Surroundings {
+            port: address.port(),
+            broker: &format!("http://{away}"),
+            tenant: "http://127.0.0.1:9400",
+            secret: "demo only: whoever knows this text is anybody",
+            key: "qtb_demo_ZGVtby1vbmx5LWtleS1uZXZlci11c2UtaXQtZWxzZXd",
+        };
+        portal::serve(listener, &surroundings).await.unwrap();
+    });
+    let http = portal_client();
+    let origin = format!("http://{address}");
+    let post = async |path: &str, cookie: &str, form: &'static str| {
+        let call = http.post(format!("{origin}{path}")).body(form);
+        let call = call.header("origin", &origin).header("cookie", cookie);
+        call.header("content-type", FORM).send().await.unwrap()
+    };
+    let session = async |cookie: &str| {
+        let call = http.get(format!("{origin}/ann/session"));
+        call.header("cookie", cookie).send().await.unwrap()
+    };
+    let answer = post("/login", "", "user=ann").await;
+    let cookie = header(&answer, "set-cookie");
+    let cookie = cookie.split(';').next().unwrap();
+    let jwt = session(cookie).await.text().await.unwrap();
+
+    let answer = post("/ann/logout", cookie, "").await;
     assert_eq!(
-        demo.to_broker("/session-token", &session).await.status(),
-        200
+        (
+            answer.status().as_u16(),
+            header(&answer, "set-cookie").as_str()
+        ),
+        (502, "")
     );
+    assert!(answer.text().await.unwrap().ends_with("Try again."));
+    assert_eq!(session(cookie).await.status(), 401);
+
+    // The broker comes back, and has heard of nothing.
+    let tenant = Simulator::start(World::demo()).await.unwrap();
+    let config = include_str!("../../config/demo.toml");
+    let config = config.replace("http://127.0.0.1:9400", &tenant.url());
+    let listener = socket.listen(64).unwrap().into_std().unwrap();
+    let broker = Broker::start_on(listener, &config);
+    assert_eq!(broker.ask_as(&jwt).send().await.unwrap().status(), 200);
+
+    let answer = post("/ann/logout", cookie, "").await;
+    assert_eq!(answer.status(), 303);
+    assert!(header(&answer, "set-cookie").starts_with("portal_session=; "));
+    refused(broker.ask_as(&jwt), 401, "session_expired").await;
+}
+
+fn portal_client() -> Client {
+    let builder = Client::builder().redirect(reqwest::redirect::Policy::none());
+    builder.no_proxy().build().unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
