@@ -339,7 +339,7 @@ async fn a_replica_that_is_killed_costs_nobody_a_token() {
             .spawn()
             .unwrap();
         wait_for(&format!("http://{ops}/readyz")).await;
-        replicas.push((public, Running(child)));
+        replicas.push((public, ops, Running(child)));
     }
     let session = site.portal.session("ann");
     let ask = |public: &str| {
@@ -348,8 +348,15 @@ async fn a_replica_that_is_killed_costs_nobody_a_token() {
     };
     let first = ask(&replicas[0].0).await;
     // It is put there in the background.
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    let (_, killed) = replicas.remove(0);
+    for _ in 0..200 {
+        let metrics = reqwest::get(format!("http://{}/metrics", replicas[0].1)).await;
+        let metrics = metrics.unwrap().text().await.unwrap();
+        if metrics.contains("{operation=\"put\",outcome=\"ok\"}") {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let (_, _, killed) = replicas.remove(0);
     killed.signal("-KILL");
     assert_eq!(killed.ended().await, None);
     let second = ask(&replicas[0].0).await;

@@ -2,6 +2,7 @@
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -45,10 +46,17 @@ async fn c45_a_secret_is_rotated_under_load_without_a_failed_request() {
     let config = key_table(&["acme"]) + &with_file(&tenant_table("acme", &tenant.url()), &file);
     let broker = Broker::start(&config);
     tokio::spawn(Arc::clone(&broker.live).follow(OFTEN));
+    let is_rotated = AtomicBool::new(false);
     let minting = (0..TASKS).map(|task| {
-        let broker = &broker;
+        let (broker, is_rotated) = (&broker, &is_rotated);
         async move {
             for user in 0..USERS {
+                // However slow the machine is: some come before, between and after the two changes.
+                while (user == USERS / 3 && broker.live.app().generation < 2)
+                    || (user == 2 * USERS / 3 && !is_rotated.load(Ordering::SeqCst))
+                {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
                 let user = format!("u{}", task * USERS + user);
                 assert_eq!(broker.token_of(&user).await.source, "minted");
                 tokio::time::sleep(Duration::from_millis(80)).await;
@@ -63,6 +71,7 @@ async fn c45_a_secret_is_rotated_under_load_without_a_failed_request() {
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
         accept_only(&tenant, "broker", "rotated-client-secret");
+        is_rotated.store(true, Ordering::SeqCst);
     };
     tokio::join!(join_all(minting), rotating);
     // Those in flight when the new secret is not known yet, and when the old one is not known any more.
