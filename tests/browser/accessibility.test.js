@@ -25,8 +25,16 @@ const states = {
     await page.locator("#proofs li", { hasText: "refused" }).nth(2).waitFor();
     return page;
   },
+  "a logout that failed": async (demo, context) => {
+    const page = await logIn(context, demo);
+    const body = "Your access has not ended. Try again.";
+    await page.route("**/logout", (route) => route.fulfill({ status: 502, body }));
+    await press(page, "Log out");
+    await says(page, "bad", "Your access has not ended.");
+    return page;
+  },
 };
-const statuses = { "a page that waits": [401, 503], "what follows a logout": [401] };
+const statuses = { "a page that waits": [401, 503], "what follows a logout": [401], "a logout that failed": [502] };
 
 describe("the portal of the demo", { concurrency: 2 }, () => {
   for (const [name, open] of Object.entries(states)) {

@@ -150,6 +150,7 @@ describe("the portal of the demo", { concurrency: 4 }, () => {
     const refused = page.locator("#proofs li", { hasText: "401 refused" });
     for (const what of ["The token", "The session", "The cookie"]) await refused.filter({ hasText: what }).waitFor();
     assert.equal(await refused.count(), 3);
+  await page.getByRole("heading", { name: "Access has ended" }).waitFor();
     assert.equal(await page.evaluate(() => document.activeElement.id), "ended-title");
     assert.equal(await atTenant(demo, token), 401);
     assert.deepEqual(await demo.mints(), [200]);
