@@ -93,6 +93,11 @@ function showUser({ name, email, subject, id }) {
 function showToken() {
   byId("token-text").textContent = cut(token.accessToken);
   byId("token-id").textContent = token.tokenId;
+  showLife();
+}
+
+function showLife() {
+  if (token) byId("token-life").textContent = life(token.expiresAt - Date.now());
 }
 
 function refusedToken() {
@@ -101,7 +106,7 @@ function refusedToken() {
 }
 
 async function tick() {
-  if (token) byId("token-life").textContent = life(token.expiresAt - Date.now());
+  showLife();
   const left = Math.ceil((troubled - Date.now()) / 1000);
   for (const id of ["down", "throttle"]) {
     const button = byId(id);
@@ -161,7 +166,7 @@ async function logOut(event) {
   }
   byId("ended-title").textContent = "Has access ended?";
   byId("hello").textContent = byId("hello").textContent.replace("Hello", "Goodbye");
-  for (const id of ["intro", "cards", "try"]) byId(id).hidden = true;
+  for (const id of ["intro", "desk"]) byId(id).hidden = true;
   byId("ended").hidden = false;
   byId("ended-title").focus();
   say("fine", "You are logged out.");

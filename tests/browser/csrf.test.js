@@ -4,7 +4,8 @@
 import assert from "node:assert/strict";
 import { after, afterEach, before, beforeEach, test } from "node:test";
 import { embeddings, navigations } from "./attacks.js";
-import { ask, ordinaryBrowser, portalSession, start } from "./site.js";
+import { ordinaryBrowser } from "./chromium.js";
+import { ask, portalSession, start } from "./site.js";
 
 const PATHS = ["/session-token", "/logout", "/sessions"];
 const header = { "x-broker-request": "1" };

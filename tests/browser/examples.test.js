@@ -7,8 +7,8 @@ import { readFileSync } from "node:fs";
 import { after, afterEach, before, beforeEach, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { build } from "esbuild";
+import { ordinaryBrowser } from "./chromium.js";
 import { startExamples } from "./examples.js";
-import { ordinaryBrowser } from "./site.js";
 
 const PAUSE_MS = 1000;
 const CDN = "https://cdn.jsdelivr.net/npm/@qlik/embed-web-components@1.6.0/dist/index.js";

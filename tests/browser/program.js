@@ -49,6 +49,18 @@ export function simulate() {
   });
 }
 
+/** The demo, on the first free ports: where its three parts are. */
+export function demo() {
+  const found = {};
+  return run(["demo"], (line) => {
+    const portal = /^Open (?<portal>\S+)/.exec(line);
+    const broker = /^The broker listens on (?<broker>[^,]+)/.exec(line);
+    const tenant = /^a simulated tenant .* at (?<tenant>\S+)\.$/.exec(line);
+    Object.assign(found, portal?.groups, broker?.groups, tenant?.groups);
+    return found.tenant && found;
+  });
+}
+
 /** A broker with this configuration, on a free port. */
 export function serve(configuration) {
   const file = join(scratch, "broker.toml");

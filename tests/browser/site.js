@@ -2,32 +2,12 @@
 // `.localhost` are loopback and trustworthy to it, and each name directly below is a site of its own.
 
 import { createHmac, randomUUID } from "node:crypto";
-import { mkdirSync, mkdtempSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
-import { chromium } from "playwright-core";
+import { openBrowser } from "./chromium.js";
 import { pages } from "./pages.js";
-import { newKey, scratch, serve, simulate } from "./program.js";
+import { newKey, serve, simulate } from "./program.js";
 import { wire } from "./wire.js";
 
 const PORTAL_SECRET = randomUUID() + randomUUID();
-
-const CHROMIUM = {
-  executablePath: process.env.CHROMIUM,
-  chromiumSandbox: process.getuid() !== 0,
-  args: ["--host-resolver-rules=MAP *.localhost 127.0.0.1", "--no-proxy-server"],
-  // People's browsers have that cache.
-  ignoreDefaultArgs: ["--disable-back-forward-cache"],
-};
-
-/** A browser that sends a page's requests to other sites with their cookies, as most do. Debian's Chromium
- * does not, by default and in the contexts of `launch`: attacks would be harmless by that alone. */
-export function ordinaryBrowser() {
-  const profile = mkdtempSync(join(scratch, "profile-"));
-  mkdirSync(join(profile, "Default"));
-  const blockNone = { profile: { cookie_controls_mode: 0 } };
-  writeFileSync(join(profile, "Default", "Preferences"), JSON.stringify(blockNone));
-  return chromium.launchPersistentContext(profile, { ...CHROMIUM, ignoreHTTPSErrors: true });
-}
 
 /** Starts all of it; with `cookies`, sessions are also taken from cookies, and `cache` is for tokens. */
 export async function start({ cookies = false, cache = "" } = {}) {
@@ -57,7 +37,7 @@ export async function start({ cookies = false, cache = "" } = {}) {
   await allow(tenantUrl, Object.values(origins));
   let broker = await serve(configured);
   const relay = await wire(() => broker.port);
-  const browser = await chromium.launch(CHROMIUM);
+  const browser = await openBrowser();
 
   /** A call of the simulator's control interface. */
   async function control(method, path, body) {
