@@ -139,12 +139,20 @@ async fn nothing_in_the_store_tells_of_anybody() {
         return;
     }
     let site = Site::new().await;
+    // Longer than what chance writes among sealed bytes.
+    let people = ["annabella", "bobadilla", "evangeline"];
+    for person in people {
+        site.tenant.with_world(|world| {
+            let (subject, email) = (format!("auth0|{person}"), format!("{person}@acme.test"));
+            *world = std::mem::take(world).with_user(subject, email);
+        });
+    }
     let brokers = site.brokers().await;
-    let ann = brokers[0].token_of("ann").await;
+    let ann = brokers[0].token_of(people[0]).await;
     let made: Value = brokers[0]
         .post("/sessions")
         .bearer_auth(KEY)
-        .json(&json!({"user_lookup": subject("bob")}))
+        .json(&json!({"user_lookup": subject(people[1])}))
         .send()
         .await
         .unwrap()
@@ -153,7 +161,7 @@ async fn nothing_in_the_store_tells_of_anybody() {
         .unwrap();
     let handle = made["session"].as_str().unwrap();
     token(brokers[1].ask_as(handle)).await;
-    let session = site.portal.session("eve");
+    let session = site.portal.session(people[2]);
     token(brokers[1].ask_as(&session)).await;
     brokers[1]
         .post("/logout")
@@ -169,11 +177,12 @@ async fn nothing_in_the_store_tells_of_anybody() {
         handle,
         &handle[5..],
         &session,
-        "ann",
-        "bob",
-        "eve",
+        people[0],
+        people[1],
+        people[2],
         "auth0",
-        "acme",
+        "@acme",
+        "\"acme\"",
         "user_default",
         "tenant-client-secret",
         ENCRYPTION_KEY,
