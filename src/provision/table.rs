@@ -67,7 +67,7 @@ fn quoted(text: &str) -> Value {
     Value::from(text)
 }
 
-/// Writes a session table with an API key of this id, for the tenants whose tables are in the folder,
+/// Writes a session table with an API key of this id, which has been checked, for the tenants whose tables are in the folder,
 /// and the key itself beside it. A key that is there stays. Returns the path of the key, if there is a
 /// tenant.
 pub fn write_key(folder: &Folder, id: &str) -> Result<Option<PathBuf>, Failure> {
@@ -82,12 +82,8 @@ pub fn write_key(folder: &Folder, id: &str) -> Result<Option<PathBuf>, Failure> 
         let key = key.map_err(|error| Failure::new(error.to_string(), remedy))?;
         api_key::digest_of(&key)
     } else {
-        let made = api_key::make(id).ok_or_else(|| {
-            Failure::new(
-                "--api-key: not an id",
-                "write 1 to 32 of a-z, 0-9 and -, such as portal-1",
-            )
-        })?;
+        let unmade = || Failure::new("no API key could be made", "run the command again");
+        let made = api_key::make(id).ok_or_else(unmade)?;
         let file = new_file(&path)?;
         file.fill(&made.key)
             .map_err(|error| unwritten(&path, &error))?;

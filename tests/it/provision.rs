@@ -237,6 +237,10 @@ async fn a_dry_run_and_an_unanswered_question_change_nothing() {
     ] {
         assert!(text.contains(part), "{part} is missing in\n{text}");
     }
+    let odd_key = desk
+        .provision(&tenant, &["--yes", "--api-key", "../portal"])
+        .await;
+    assert!(said(&odd_key).contains("not an id"), "{}", said(&odd_key));
     let unasked = desk.provision(&tenant, &[]).await;
     assert_eq!(unasked.status.code(), Some(1));
     assert!(said(&unasked).contains("--yes"), "{}", said(&unasked));

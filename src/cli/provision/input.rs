@@ -11,6 +11,7 @@ use super::Options;
 use crate::provision::Wish;
 use crate::qlik::{Credential, Proof};
 use crate::secret::{SecretSource, read_file};
+use crate::session::api_key;
 use crate::tenant::{Origin, ScopeSet, TenantId};
 
 /// One tenant to set up.
@@ -119,6 +120,10 @@ pub(super) fn jobs(options: &Options) -> anyhow::Result<Vec<Job>> {
     ensure!(
         options.issuing_name != options.management_name,
         "--issuing-name and --management-name: are the same; what issues tokens must not manage users"
+    );
+    ensure!(
+        options.api_key.as_deref().is_none_or(api_key::is_id),
+        "--api-key: not an id; write 1 to 32 of a-z, 0-9 and -, such as portal-1"
     );
     let given = Entry::of(options);
     let Some(path) = &options.file else {
