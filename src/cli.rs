@@ -8,6 +8,7 @@ mod demo;
 mod explain;
 mod healthcheck;
 mod keygen;
+mod provision;
 mod serve;
 #[cfg(feature = "simulator")]
 mod simulate;
@@ -49,6 +50,8 @@ enum Command {
     ApiKey(api_key::Command),
     /// Make a key pair for private key JWT; the public JWK goes to standard output
     Keygen(keygen::Options),
+    /// Set up the OAuth clients of a tenant, and write what the broker needs to know of them
+    Provision(Box<provision::Options>),
     /// Print the JSON Schema of the configuration
     ConfigSchema,
     /// Ask a running broker whether it lives; for containers
@@ -94,6 +97,7 @@ pub fn main() -> ExitCode {
         Command::Token(options) => token::run(&options),
         Command::ApiKey(command) => api_key::run(&command),
         Command::Keygen(options) => keygen::run(&options),
+        Command::Provision(options) => provision::run(&options),
         Command::ConfigSchema => {
             config_schema::run();
             Ok(())

@@ -14,6 +14,7 @@
 //! | [`http`] | the public API: statuses, headers, CORS, the shape of errors |
 //! | [`ops`] | health, readiness, metrics |
 //! | [`app`] | the composition root |
+//! | [`provision`] | sets a tenant up: its OAuth clients, and the files that go with them |
 //! | [`config`] | TOML, environment and schema become typed values, or a full list of problems |
 //! | [`admission`] | from a credential to the user's place in the cache, and what is remembered of it |
 //! | [`broker`] | from there to a token: one mint per user, failures with a memory, logout |
@@ -58,6 +59,7 @@ pub mod ops;
 pub mod outbound;
 #[cfg(feature = "simulator")]
 pub mod portal;
+pub mod provision;
 pub mod qlik;
 pub mod secret;
 pub mod session;

@@ -2,11 +2,14 @@
 //!
 //! Knows nothing of sessions, caches or our own HTTP API.
 
+pub mod admin;
 pub(crate) mod answer;
 pub mod credential;
 pub mod error;
+pub mod key_pair;
 pub mod management;
 mod oauth_clients;
+mod rest;
 mod revoke;
 pub mod token;
 mod tries;

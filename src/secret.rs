@@ -4,12 +4,15 @@
 //! wiped when dropped. [`SecretSource`] remembers where a secret comes from, so that a rotated
 //! file can be read again.
 
+mod new_file;
+
 use std::fmt;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
+pub use new_file::{NewFile, replace_file};
 pub use zeroize::Zeroizing;
 
 /// Larger than any PEM key; a path that names a log or a device by mistake is refused.

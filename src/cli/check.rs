@@ -2,11 +2,15 @@
 
 mod live;
 
+use std::fmt;
+
 use clap::Args;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::ConfigFiles;
 use crate::config::{self, Sources};
+
+pub(super) use live::check_tenant;
 
 #[derive(Args)]
 pub(super) struct Options {
@@ -27,7 +31,7 @@ pub(super) struct Options {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Level {
+pub(super) enum Level {
     Ok,
     Warning,
     Error,
@@ -43,8 +47,8 @@ impl Level {
     }
 }
 
-struct Finding {
-    level: Level,
+pub(super) struct Finding {
+    pub level: Level,
     subject: String,
     message: String,
     remedy: String,
@@ -62,6 +66,23 @@ impl Finding {
             subject: subject.into(),
             message: message.into(),
             remedy: remedy.into(),
+        }
+    }
+
+    pub(super) fn json(&self) -> Value {
+        let (level, subject) = (self.level.as_str(), &self.subject);
+        let (message, remedy) = (&self.message, &self.remedy);
+        json!({"level": level, "subject": subject, "message": message, "remedy": remedy})
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (level, subject) = (self.level.as_str(), &self.subject);
+        write!(f, "{level:7} {subject}: {}", self.message)?;
+        match self.remedy.as_str() {
+            "" => Ok(()),
+            remedy => write!(f, "; {remedy}"),
         }
     }
 }
@@ -118,24 +139,11 @@ pub(super) fn run(options: &Options) -> anyhow::Result<()> {
 }
 
 fn print(findings: &[Finding], as_json: bool) {
-    for Finding {
-        level,
-        subject,
-        message,
-        remedy,
-    } in findings
-    {
+    for finding in findings {
         if as_json {
-            println!(
-                "{}",
-                json!({"level": level.as_str(), "subject": subject, "message": message, "remedy": remedy})
-            );
+            println!("{}", finding.json());
         } else {
-            let separator = if remedy.is_empty() { "" } else { "; " };
-            println!(
-                "{:7} {subject}: {message}{separator}{remedy}",
-                level.as_str()
-            );
+            println!("{finding}");
         }
     }
 }

@@ -198,6 +198,11 @@ pub(crate) fn classify(
     }
 }
 
+/// The tenant's code in an error body, if it looks like one.
+pub(super) fn code_of(body: &[u8]) -> Option<String> {
+    ErrorCode::of(body)?.0
+}
+
 /// The code of an error body, if it has a usable one.
 struct ErrorCode(Option<String>);
 

@@ -3,24 +3,21 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use backon::Retryable;
-use reqwest::header::{ACCEPT, RETRY_AFTER};
-use reqwest::{Client, Method, StatusCode};
+use reqwest::{Client, Method};
 use serde_json::Value;
 use tokio::time::{Duration, Instant, timeout_at};
 
 use super::AccessToken;
 use super::credential::Credential;
-use super::error::{QlikError, classify};
-use super::token::{QlikClient, unreachable_reason};
+use super::error::QlikError;
+use super::rest::{self, Answer, Request};
+use super::token::QlikClient;
 use super::tries::backoff;
 use crate::budget::{Budget, Granted, Ticket, Turn};
 use crate::expiring::{CellError, ExpiringCell, Lease, Margins};
-use crate::outbound::{BodyError, read_capped};
 use crate::telemetry::metrics::{self, UpstreamCall};
 use crate::tenant::ScopeSet;
 
-/// A page of users, with all their roles and groups.
-const BODY_CAP: usize = 1024 * 1024;
 const MARGINS: Margins = Margins {
     refresh: Duration::from_secs(600),
     min_life: Duration::from_secs(60),
@@ -67,12 +64,6 @@ pub(super) struct Ask<'a> {
     /// Below the tenant's address, query included.
     pub path: &'a str,
     pub body: Option<&'a Value>,
-}
-
-/// An answer below 400.
-pub(super) struct Answer {
-    pub status: u16,
-    pub body: Vec<u8>,
 }
 
 impl Management {
@@ -192,39 +183,13 @@ impl Management {
     }
 
     async fn send(&self, token: &AccessToken, ask: &Ask<'_>) -> Result<Answer, QlikError> {
-        let url = format!("{}{}", self.client.url(), ask.path);
-        let mut request = self
-            .http
-            .request(ask.method.clone(), url)
-            .bearer_auth(token.secret.expose())
-            .header(ACCEPT, "application/json");
-        if let Some(body) = ask.body {
-            request = request.json(body);
-        }
-        let sent = request.send().await;
-        let response = sent.map_err(|error| unreachable_reason(&error))?;
-        let status = response.status();
-        let retry_after = response.headers().get(RETRY_AFTER);
-        let retry_after = retry_after.and_then(|value| value.to_str().ok().map(str::to_owned));
-        let body = read_capped(response, BODY_CAP).await;
-        let body = body.map_err(|error| match error {
-            BodyError::Cut => QlikError::Unreachable("the answer was cut off"),
-            BodyError::TooLong => QlikError::Malformed("the answer is longer than 1 MiB"),
-        })?;
-        let status = match status {
-            // Two answers of the tenant's that mean something else here than an error.
-            StatusCode::CONFLICT | StatusCode::NOT_FOUND => status.as_u16(),
-            status if status.is_success() => status.as_u16(),
-            status => {
-                return Err(classify(
-                    status.as_u16(),
-                    retry_after.as_deref(),
-                    &body,
-                    false,
-                ));
-            }
+        let request = Request {
+            method: ask.method.clone(),
+            url: format!("{}{}", self.client.url(), ask.path),
+            body: ask.body,
         };
-        Ok(Answer { status, body })
+        // Two answers of the tenant's that mean something else here than an error.
+        rest::send(&self.http, &token.secret, &request, &[404, 409]).await
     }
 }
 

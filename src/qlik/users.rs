@@ -9,7 +9,8 @@ use tokio::time::Instant;
 use url::form_urlencoded::byte_serialize;
 
 use super::error::QlikError;
-use super::management::{Answer, Ask, Management};
+use super::management::{Ask, Management};
+use super::rest::Answer;
 use crate::mapping::{Email, Groups, LookupField, Profile, UserLookup};
 use crate::telemetry::metrics::UpstreamCall;
 

@@ -57,11 +57,14 @@ pub fn make(id: &str) -> Option<NewKey> {
         .ok()
         .filter(|()| is_id(id))?;
     let key = format!("{PREFIX}{id}_{}", URL_SAFE_NO_PAD.encode(random));
-    let sha256 = hex::encode(digest(&SHA256, key.as_bytes()));
-    Some(NewKey {
-        key: Secret::new(key),
-        sha256,
-    })
+    let key = Secret::new(key);
+    let sha256 = digest_of(&key);
+    Some(NewKey { key, sha256 })
+}
+
+/// What the configuration holds of a key.
+pub fn digest_of(key: &Secret) -> String {
+    hex::encode(digest(&SHA256, key.expose().as_bytes()))
 }
 
 impl ApiKeys {

@@ -22,6 +22,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "ops",
             "outbound",
             "portal",
+            "provision",
             "qlik",
             "session",
             "simulator",
@@ -29,6 +30,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "watch",
         ],
     ),
+    ("provision", &["qlik", "session", "tenant"]),
     (
         "http",
         &[
@@ -172,15 +174,16 @@ const FOREIGN: &[(&str, &[&str])] = &[
     ("config", &["config"]),
     ("schemars", &["config"]),
     ("jsonschema", &["config"]),
-    ("toml", &["config"]),
+    ("toml", &["config", "cli/provision", "provision/table"]),
+    ("indicatif", &["cli/provision"]),
     ("metrics", &["telemetry/metrics"]),
     ("metrics_exporter_prometheus", &["telemetry/metrics", "app"]),
-    ("backon", &["qlik/management", "qlik/tries"]),
+    ("backon", &["qlik/admin", "qlik/management", "qlik/tries"]),
     ("fred", &["shared"]),
     ("governor", &["budget", "clock", "limits/limiter"]),
     ("anyhow", &["cli"]),
     ("webpki_root_certs", &["outbound"]),
-    ("zeroize", &["secret", "cli/keygen"]),
+    ("zeroize", &["secret"]),
 ];
 
 /// The sources, as path below `src` without `.rs`, and without comments and unit tests.

@@ -40,6 +40,7 @@ mod origins;
 mod overload;
 mod portal;
 mod portal_check;
+mod provision;
 mod provisioning;
 mod redis;
 mod refused_headers;

@@ -7,7 +7,7 @@ use crate::app::Clients;
 use crate::budget::Replicas;
 use crate::config::{Config, SessionKind, TenantConfig};
 use crate::mapping::{LookupField, UserLookup};
-use crate::outbound;
+use crate::outbound::{self, Proxy};
 use crate::qlik::{QlikClient, QlikError};
 use crate::session::jwt::Jwt;
 
@@ -19,7 +19,7 @@ const NOBODY: &str = "qlik-token-broker-check-nobody";
 pub(super) async fn findings(config: &Config, subject: Option<&str>) -> Vec<Finding> {
     let mut findings = Vec::new();
     for tenant in config.tenants.values() {
-        findings.extend(check_tenant(tenant, config, subject).await);
+        findings.extend(check_tenant(tenant, &config.proxy, subject).await);
     }
     for table in &config.sessions {
         if let SessionKind::Jwt(rules) = &table.kind {
@@ -51,13 +51,14 @@ pub(super) async fn findings(config: &Config, subject: Option<&str>) -> Vec<Find
     findings
 }
 
-async fn check_tenant(
+/// What one tenant says.
+pub(crate) async fn check_tenant(
     tenant: &TenantConfig,
-    config: &Config,
+    proxy: &Proxy,
     subject: Option<&str>,
 ) -> Vec<Finding> {
     let place = format!("tenants.{}", tenant.tenant.id);
-    let made = Clients::of(tenant, &config.proxy, Replicas::ONE);
+    let made = Clients::of(tenant, proxy, Replicas::ONE);
     let made = made.and_then(|made| made.issuing().map(|client| (made, client)));
     let (clients, client) = match made {
         Ok(made) => made,
