@@ -30,6 +30,7 @@
 //! | [`outbound`] | HTTP clients: no redirects, verified TLS, capped bodies |
 //! | [`telemetry`] | logs, audit lines, metrics |
 //! | [`secret`], [`clock`], [`digest`] | what must not be printed; what time it is; cache keys |
+//! | `json` | objects that every request writes |
 //! | `fuzzing` | what fuzzing reaches behind the doors; in no release |
 //! | `portal` | the demo's portal: two users, and a page that embeds |
 //! | `simulator` | a tenant for development and tests; uses nothing of the rest |
@@ -53,6 +54,7 @@ pub mod expiring;
 pub mod fuzzing;
 pub mod http;
 pub mod identity;
+mod json;
 pub mod limits;
 pub mod mapping;
 pub mod ops;

@@ -3,23 +3,15 @@
 use axum::http::header::{ACCEPT, CONTENT_TYPE, PRAGMA, VARY};
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
-use serde::Serialize;
 
-use crate::broker::{Issued, Source};
+use crate::broker::{Issued, Source, UserToken};
+use crate::json::Object;
 use crate::tenant::Tenant;
 
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
-#[derive(Serialize)]
-struct TokenAnswer<'a> {
-    access_token: &'a str,
-    token_type: &'static str,
-    expires_in: u64,
-    expires_at: &'a str,
-    scope: &'a str,
-    tenant_url: &'a str,
-    token_id: &'a str,
-}
+/// What is around the texts of an answer: names, times and ids.
+const AROUND: usize = 256;
 
 /// qlik-embed's callback wants the bare token. Text has to be asked for by name.
 fn wants_text(headers: &HeaderMap) -> bool {
@@ -46,26 +38,30 @@ fn wants_text(headers: &HeaderMap) -> bool {
     text > 0.0 && text > quality("application/json")
 }
 
+/// RFC 6749, 5.1, and what a page wants to know beside it.
+fn json(token: &UserToken, tenant_url: &str) -> Vec<u8> {
+    let access = &token.access;
+    let (access_token, scope) = (access.secret.expose(), &access.scope);
+    let texts = access_token.len() + scope.len() + tenant_url.len();
+    let mut answer = Object::with_capacity(texts + AROUND);
+    answer.text("access_token", access_token);
+    answer.text("token_type", "Bearer");
+    answer.number("expires_in", token.remaining().as_secs());
+    answer.text("expires_at", &token.expires_at_text);
+    answer.text("scope", scope);
+    answer.text("tenant_url", tenant_url);
+    answer.text("token_id", &access.id);
+    answer.end()
+}
+
 /// The answer to whoever sent these headers.
 pub(super) fn render(issued: &Issued, tenant: &Tenant, asked: &HeaderMap) -> Response {
     let token = &issued.token;
-    let access_token = token.access.secret.expose();
     let (kind, body) = if wants_text(asked) {
-        ("text/plain; charset=utf-8", access_token.to_owned())
+        let text = token.access.secret.expose();
+        ("text/plain; charset=utf-8", text.as_bytes().to_vec())
     } else {
-        let answer = TokenAnswer {
-            access_token,
-            token_type: "Bearer",
-            expires_in: token.remaining().as_secs(),
-            expires_at: &token.expires_at_text,
-            scope: &token.access.scope,
-            tenant_url: &tenant.url,
-            token_id: &token.access.id,
-        };
-        (
-            "application/json",
-            serde_json::to_string(&answer).unwrap_or_default(),
-        )
+        ("application/json", json(token, &tenant.url))
     };
     let timing = match issued.source {
         Source::Shared => "token;desc=\"shared\"",

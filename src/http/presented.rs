@@ -16,7 +16,7 @@ pub(super) fn presented<'a>(
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let authorization = match (values.next(), values.next()) {
         (None, _) => Authorization::Absent,
-        (Some(value), None) => value.to_str().map_or(Authorization::Other, authorization),
+        (Some(value), None) => text(value).map_or(Authorization::Other, authorization),
         (Some(_), Some(_)) => {
             return Err(Problem::new(
                 Code::RequestInvalid,
@@ -43,14 +43,25 @@ fn authorization(value: &str) -> Authorization<'_> {
         Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => {
             match token.trim_start_matches(' ') {
                 // One token and nothing else (RFC 6750, 2.1): what follows could be a key of ours.
-                token if token.is_empty() || token.contains([' ', '\t', '"', ',']) => {
-                    Authorization::Other
-                }
+                token if token.is_empty() || holds_more(token) => Authorization::Other,
                 token => Authorization::Bearer(token),
             }
         }
         _ => Authorization::Other,
     }
+}
+
+/// What `HeaderValue::to_str` says, many bytes at a time: control characters are in no header value.
+fn text(value: &HeaderValue) -> Option<&str> {
+    let text = std::str::from_utf8(value.as_bytes()).ok();
+    text.filter(|text| text.is_ascii())
+}
+
+/// Whether there is a character that ends a token. Without an early end, which vector instructions
+/// have none of: a JWT is long.
+fn holds_more(token: &str) -> bool {
+    let ends = |byte: u8| matches!(byte, b' ' | b'\t' | b'"' | b',');
+    token.bytes().fold(false, |any, byte| any | ends(byte))
 }
 
 /// Cookies may come in several headers. One that is no text is left out alone: whoever can plant a

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-/// Room by room, the rooms it may use. `telemetry`, `clock`, `digest` and `secret` are open to all.
+/// Room by room, the rooms it may use. What [`OPEN_TO_ALL`] names may be used by any.
 const ARROWS: &[(&str, &[&str])] = &[
     (
         "fuzzing",
@@ -122,12 +122,13 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("secret", &[]),
     ("clock", &[]),
     ("digest", &[]),
+    ("json", &[]),
     ("simulator", &[]),
 ];
 
-const OPEN_TO_ALL: [&str; 4] = ["telemetry", "clock", "digest", "secret"];
+const OPEN_TO_ALL: [&str; 5] = ["telemetry", "clock", "digest", "json", "secret"];
 /// What may not even use what is open to all: it has to be right without us.
-const ALONE: [&str; 4] = ["simulator", "clock", "digest", "secret"];
+const ALONE: [&str; 5] = ["simulator", "clock", "digest", "json", "secret"];
 
 /// Foreign crates, and the only files or folders that may name them.
 const FOREIGN: &[(&str, &[&str])] = &[
