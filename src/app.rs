@@ -29,6 +29,7 @@ use crate::telemetry::metrics;
 use crate::tenant::TenantId;
 
 use around::Around;
+use origins::PageOrigins;
 use served::Served;
 
 pub use clients::Clients;
@@ -52,6 +53,8 @@ pub struct App {
     pub limits: Limits,
     /// The `[ops]` table.
     pub ops: config::Ops,
+    /// The pages that any tenant allows.
+    pub origins: PageOrigins,
     /// Requests that may still come in before they are shed.
     pub places: Arc<Semaphore>,
     /// The metrics of this process; `None` if another recorder is installed.
@@ -168,6 +171,7 @@ impl App {
             ),
             metrics,
             fixed,
+            origins: PageOrigins::of(tenants.values()),
             tenants,
             tables,
             _heeding: heeding,

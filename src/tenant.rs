@@ -109,6 +109,13 @@ impl Origin {
     }
 }
 
+/// Found by its text in a set.
+impl std::borrow::Borrow<str> for Origin {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
 /// How often a tenant may be asked for tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {

@@ -1,12 +1,17 @@
-//! Pages that a tenant's OAuth client allows: read at the start and again every few minutes.
+//! Which pages may ask at all, and those of them that a tenant's OAuth client allows: read at the start
+//! and again every few minutes.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::App;
+use super::served::Served;
 use crate::directory::Directory;
 use crate::tenant::{Origin, Tenant};
 
@@ -17,6 +22,75 @@ const AGAIN: Duration = Duration::from_secs(15);
 /// The start waits this long for the first list.
 const AT_START: Duration = Duration::from_secs(5);
 const PATIENCE: Duration = Duration::from_secs(15);
+
+/// So many times a list of any OAuth client has changed in this process.
+static CHANGES: AtomicU64 = AtomicU64::new(0);
+
+/// The pages that any tenant allows. A preflight names no tenant, and among thousands of them nobody
+/// looks one by one.
+#[derive(Debug)]
+pub struct PageOrigins {
+    configured: HashSet<Origin>,
+    followed: Vec<Arc<Tenant>>,
+    /// Those of the followed tenants, gathered anew after a change.
+    gathered: ArcSwap<Gathered>,
+    gathering: Mutex<()>,
+}
+
+#[derive(Debug)]
+struct Gathered {
+    /// The changes before it was gathered.
+    changes: u64,
+    origins: HashSet<Origin>,
+}
+
+impl Gathered {
+    fn of(tenants: &[Arc<Tenant>]) -> Self {
+        let changes = CHANGES.load(Ordering::Acquire);
+        let lists = tenants.iter().map(|tenant| tenant.client_origins.load());
+        let origins = lists.flat_map(|list| list.iter().cloned().collect::<Vec<_>>());
+        Self {
+            changes,
+            origins: origins.collect(),
+        }
+    }
+}
+
+impl PageOrigins {
+    pub(super) fn of<'a>(served: impl Iterator<Item = &'a Arc<Served>>) -> Self {
+        let (mut configured, mut followed) = (HashSet::new(), Vec::new());
+        for served in served {
+            let tenant = &served.clients.tenant;
+            configured.extend(tenant.allowed_origins.iter().cloned());
+            if served.origins_from_client {
+                followed.push(Arc::clone(tenant));
+            }
+        }
+        Self {
+            gathered: ArcSwap::from_pointee(Gathered::of(&followed)),
+            configured,
+            followed,
+            gathering: Mutex::default(),
+        }
+    }
+
+    /// Whether any tenant allows this page.
+    pub fn lists(&self, origin: &str) -> bool {
+        self.configured.contains(origin) || self.gathered().origins.contains(origin)
+    }
+
+    fn gathered(&self) -> arc_swap::Guard<Arc<Gathered>> {
+        let gathered = self.gathered.load();
+        if gathered.changes == CHANGES.load(Ordering::Acquire) {
+            return gathered;
+        }
+        // One gathers; who comes meanwhile sees what was.
+        if let Ok(_gathering) = self.gathering.try_lock() {
+            self.gathered.store(Arc::new(Gathered::of(&self.followed)));
+        }
+        self.gathered.load()
+    }
+}
 
 /// Reads the lists once, so that pages are served from the first request on, and goes on to keep
 /// them fresh `every` so often. Those that are followed already are left alone.
@@ -68,6 +142,9 @@ async fn look(tenant: &Tenant, directory: &Directory) -> bool {
         let ignored = count - exact.len();
         tracing::warn!(tenant = %tenant.id, ignored, "origins that browsers never send are ignored");
     }
-    tenant.client_origins.store(Arc::new(exact));
+    if **tenant.client_origins.load() != exact {
+        tenant.client_origins.store(Arc::new(exact));
+        CHANGES.fetch_add(1, Ordering::Release);
+    }
     true
 }

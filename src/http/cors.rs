@@ -33,14 +33,8 @@ impl PageOrigin {
         let Some(value) = values.next() else {
             return Self::None;
         };
-        let listed = |origin: &str| {
-            app.admissions
-                .tenants()
-                .values()
-                .any(|tenant| tenant.allows_origin(origin))
-        };
         match (value.to_str(), values.next()) {
-            (Ok(origin), None) if listed(origin) => Self::Listed(value.clone()),
+            (Ok(origin), None) if app.origins.lists(origin) => Self::Listed(value.clone()),
             _ => Self::Unlisted,
         }
     }
