@@ -44,6 +44,7 @@ mod provision;
 mod provisioning;
 mod redis;
 mod refused_headers;
+mod release;
 mod reload;
 mod secrets;
 mod service;
