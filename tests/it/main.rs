@@ -24,6 +24,7 @@ mod config;
 mod cors;
 mod demo;
 mod directory;
+mod docs;
 mod explain;
 mod failures;
 mod fault_matrix;
