@@ -20,10 +20,11 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{self, Config, Sources};
+use crate::telemetry::build;
 
 /// Verifies a portal's session and hands out cached Qlik Cloud impersonation tokens.
 #[derive(Parser)]
-#[command(version, about)]
+#[command(version = build::SHORT, long_version = build::long(), about)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

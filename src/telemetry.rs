@@ -1,6 +1,7 @@
 //! What the broker says about itself: logs, audit lines and metrics.
 
 pub mod audit;
+pub mod build;
 mod lines;
 pub mod metrics;
 

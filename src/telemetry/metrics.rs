@@ -10,6 +10,8 @@ use metrics::{
 };
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
+use super::build;
+
 pub use handles::{Issuing, Requests, TokenSource};
 
 const REQUESTS: &str = "qtb_requests_total";
@@ -108,8 +110,8 @@ fn recorder() -> Option<PrometheusHandle> {
     describe_counter!(CONFIG_RELOADS, "Reloads, by outcome (ok or refused)");
     describe_gauge!(CONFIG_LAST_RELOAD_OK, "0 while the last was refused");
     describe_gauge!(CACHED_USERS, "Users with a cached token");
-    describe_gauge!(BUILD_INFO, "1, with the version as label");
-    gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+    describe_gauge!(BUILD_INFO, "1, with version and commit as labels");
+    gauge!(BUILD_INFO, "version" => build::VERSION, "commit" => build::COMMIT).set(1.0);
     Some(handle)
 }
 

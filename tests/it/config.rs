@@ -288,6 +288,47 @@ fn what_is_odd_is_warned_of() {
 }
 
 #[test]
+fn c34_a_table_that_finds_people_by_e_mail_alone_is_warned_of() {
+    let managed = minimal().replace(
+        "[tenants.acme]\n",
+        "[tenants.acme]\nmanagement = { client_id = \"m\", client_secret = \"s\" }\n",
+    );
+    let by_email = "{ field = \"email\", value = \"{email}\" }";
+    let by_subject = "{ field = \"subject\", value = \"{sub}\" }";
+    for (rules, is_warned) in [
+        (by_email.to_owned(), true),
+        (format!("{by_subject}, {by_email}"), false),
+        (by_subject.to_owned(), false),
+    ] {
+        let text = managed.replace(by_subject, &rules);
+        let warnings = load_text(&text).unwrap().warnings;
+        let warned = warnings.iter().map(|warning| warning.path.as_str());
+        assert_eq!(
+            warned.eq(["session[0].user"]),
+            is_warned,
+            "{rules}: {warnings:?}"
+        );
+    }
+}
+
+#[test]
+fn c13_c34_admin_scopes_are_refused_and_where_they_are_allowed_warned_of() {
+    let with = |scopes: &str, more: &str| {
+        let scopes = format!("scopes = \"{scopes}\"\n{more}");
+        load_text(&minimal().replace("scopes = \"user_default\"\n", &scopes))
+    };
+    for risky in ["admin_classic", "user_default admin.apps", "offline_access"] {
+        let problems = with(risky, "").unwrap_err().to_string();
+        assert!(problems.contains("tenants.acme.scopes"), "{problems}");
+        let warnings = with(risky, "allow_admin_scopes = true\n").unwrap().warnings;
+        let warned = warnings.iter().map(|warning| warning.path.as_str());
+        assert!(warned.eq(["tenants.acme.scopes"]), "{warnings:?}");
+    }
+    let warnings = with("user_default", "allow_admin_scopes = true\n");
+    assert_eq!(warnings.unwrap().warnings, []);
+}
+
+#[test]
 fn hmac_sessions_read_their_secret_at_load() {
     let text = minimal().replace("RS256", "HS256").replace(
         "jwks_url = \"https://login.example.com/jwks\"",

@@ -184,7 +184,7 @@ async fn the_bare_token_is_given_to_who_asks_for_text() {
 }
 
 #[tokio::test]
-async fn only_a_key_that_may_gets_one() {
+async fn c34_only_a_key_that_may_gets_one() {
     let setup = Setup::new().await;
     let ask_as = |bearer: &str| setup.broker.post(PATH).bearer_auth(bearer);
     let person = setup.portal.session("ann");

@@ -261,7 +261,7 @@ async fn the_order_of_the_checks_is_size_origin_session_body() {
 }
 
 #[tokio::test]
-async fn keys_are_bound_to_their_tenants_calls_and_users() {
+async fn c34_keys_are_bound_to_their_tenants_calls_and_users() {
     let (acme, other) = (tenant().await, tenant().await);
     let portal = Portal::start(Key::p256()).await;
     let limited = "qtb_limited_BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBB";

@@ -3,7 +3,7 @@
 use super::super::problem::Report;
 use super::super::{OtherClient, raw};
 use super::Reported;
-use super::tenant::{Proofs, proof, scopes};
+use super::tenant::{Proofs, issued_scopes, proof, scopes};
 use crate::mapping::{ProfileRules, Template};
 use crate::qlik::credential::Credential;
 
@@ -51,7 +51,7 @@ fn management(
     };
     let proof = proof(report, &path, &proofs);
     // Administering is what it is for.
-    let scopes = scopes(report, &format!("{path}.scopes"), &raw.scopes, true);
+    let scopes = scopes(report, &format!("{path}.scopes"), &raw.scopes);
     client(&raw.client_id, proof, scopes)
 }
 
@@ -71,7 +71,7 @@ fn service(
     };
     let proof = proof(report, &path, &proofs);
     let scopes_path = format!("{path}.scopes");
-    let scopes = scopes(report, &scopes_path, &raw.scopes, raw.allow_admin_scopes);
+    let scopes = issued_scopes(report, &scopes_path, &raw.scopes, raw.allow_admin_scopes);
     client(&raw.client_id, proof, scopes)
 }
 

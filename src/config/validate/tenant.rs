@@ -56,14 +56,14 @@ fn tenant(report: &mut Report, path: &str, id: TenantId, raw: raw::Tenant) -> Op
     let proof = proof(report, path, &Proofs::of(&raw));
     let budget = budget(report, path, &raw.budget);
     let others = other_clients::all(report, path, &raw);
-    let scopes = scopes(
+    let scopes = issued_scopes(
         report,
         &format!("{path}.scopes"),
         &raw.scopes,
         raw.allow_admin_scopes,
     );
     let optional_scopes = all_of(&raw.optional_scopes, |index, text| {
-        self::scopes(
+        issued_scopes(
             report,
             &format!("{path}.optional_scopes[{index}]"),
             text,
@@ -149,25 +149,33 @@ fn budget(report: &mut Report, path: &str, raw: &raw::Budget) -> Option<Rate> {
     })
 }
 
-pub fn scopes(report: &mut Report, path: &str, text: &str, allow_admin: bool) -> Option<ScopeSet> {
-    let refuse = |error| {
-        report.refuse(
-            path,
-            error,
-            "name the scopes, separated by spaces, such as user_default",
-        );
-    };
-    let scopes = ScopeSet::parse(text).map_err(refuse).ok()?;
-    if !allow_admin && scopes.risky().next().is_some() {
-        let message = "asks for admin* or offline_access, which a client that issues tokens to pages must not hold";
-        report.refuse(
-            path,
-            message,
-            "remove that scope, or set allow_admin_scopes = true for this tenant",
-        );
-        return None;
+/// Scopes of tokens that stay in the broker.
+pub fn scopes(report: &mut Report, path: &str, text: &str) -> Option<ScopeSet> {
+    let remedy = "name the scopes, separated by spaces, such as user_default";
+    let refuse = |error| report.refuse(path, error, remedy);
+    ScopeSet::parse(text).map_err(refuse).ok()
+}
+
+/// Scopes of tokens that are handed out.
+pub fn issued_scopes(
+    report: &mut Report,
+    path: &str,
+    text: &str,
+    allow_admin: bool,
+) -> Option<ScopeSet> {
+    let scopes = scopes(report, path, text)?;
+    if scopes.risky().next().is_none() {
+        return Some(scopes);
     }
-    Some(scopes)
+    if allow_admin {
+        let message = "asks for admin* or offline_access: whoever gets a token holds that power whenever its user does";
+        report.warn(path, message, "remove that scope unless it is needed");
+        return Some(scopes);
+    }
+    let message = "asks for admin* or offline_access, which a client that issues tokens to pages must not hold";
+    let remedy = "remove that scope, or set allow_admin_scopes = true for this tenant";
+    report.refuse(path, message, remedy);
+    None
 }
 
 /// The three ways to prove a client, of which one is given.
