@@ -15,6 +15,9 @@ pub(super) struct Options {
     /// Where to listen
     #[arg(long, default_value = "127.0.0.1:9400")]
     listen: SocketAddr,
+    /// The address under which clients reach it, if that is another one
+    #[arg(long)]
+    url: Option<String>,
     /// Further users, for load tests: auth0|u0, auth0|u1 and so on
     #[arg(long, default_value_t = 0)]
     users: usize,
@@ -26,6 +29,7 @@ pub(super) fn run(options: &Options) -> anyhow::Result<()> {
         let listener = TcpListener::bind(options.listen).await;
         let listener = listener.with_context(|| format!("cannot listen on {}", options.listen))?;
         let mut world = World::demo();
+        world.public_url.clone_from(&options.url);
         for user in 0..options.users {
             world = world.with_user(format!("auth0|u{user}"), format!("u{user}@example.com"));
         }

@@ -393,11 +393,19 @@ async fn simulate_answers_as_a_tenant() {
     let address = free_address();
     let child = program()
         .args(["simulate", "--listen", &address])
+        .args(["--url", "https://tenant.test"])
         .stdout(Stdio::null())
         .spawn()
         .unwrap();
     let running = Running(child);
     wait_for(&format!("http://{address}/_simulator/")).await;
+    let discovery = format!("http://{address}/.well-known/oauth-authorization-server");
+    let discovery = Client::new().get(discovery).send().await.unwrap();
+    let discovery = discovery.text().await.unwrap();
+    assert!(
+        discovery.contains("\"https://tenant.test/oauth/token\""),
+        "{discovery}"
+    );
     let minted = Client::new()
         .post(format!("http://{address}/oauth/token"))
         .json(&serde_json::json!({
