@@ -87,6 +87,9 @@ pub enum SecretError {
     /// The variable is not set, or is not UTF-8.
     #[error("the environment variable {0} is not set")]
     NotSet(String),
+    /// It was read, and is no private key.
+    #[error("the private key cannot be used: {0}")]
+    NotAKey(String),
 }
 
 impl SecretSource {
