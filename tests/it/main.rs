@@ -18,6 +18,7 @@ mod claims;
 mod cli;
 mod client_certificate;
 mod client_js;
+mod clients;
 mod clock;
 mod concurrency;
 mod config;
