@@ -11,6 +11,7 @@ mod healthcheck;
 mod keygen;
 mod power;
 mod provision;
+mod rotate_secret;
 mod serve;
 #[cfg(feature = "simulator")]
 mod simulate;
@@ -57,6 +58,8 @@ enum Command {
     Keygen(keygen::Options),
     /// Set up the OAuth clients of a tenant, and write what the broker needs to know of them
     Provision(Box<provision::Options>),
+    /// Replace the secret or private key of a client while the broker uses it
+    RotateSecret(Box<rotate_secret::Options>),
     /// List, show or delete the OAuth clients of a tenant
     #[command(subcommand)]
     Clients(Box<clients::Command>),
@@ -106,6 +109,7 @@ pub fn main() -> ExitCode {
         Command::ApiKey(command) => api_key::run(&command),
         Command::Keygen(options) => keygen::run(&options),
         Command::Provision(options) => provision::run(&options),
+        Command::RotateSecret(options) => rotate_secret::run(&options),
         Command::Clients(command) => clients::run(&command),
         Command::ConfigSchema => {
             config_schema::run();

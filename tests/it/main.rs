@@ -48,6 +48,7 @@ mod redis;
 mod refused_headers;
 mod release;
 mod reload;
+mod rotate_secret;
 mod secrets;
 mod service;
 mod shared;
