@@ -2,21 +2,26 @@
 
 mod api_key;
 mod check;
+mod clients;
 mod config_schema;
 #[cfg(feature = "simulator")]
 mod demo;
 mod explain;
 mod healthcheck;
 mod keygen;
+mod power;
 mod provision;
+mod rotate_secret;
 mod serve;
 #[cfg(feature = "simulator")]
 mod simulate;
 mod token;
 
+use std::io::{IsTerminal, stderr, stdin};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::{Context, bail, ensure};
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{self, Config, Sources};
@@ -53,6 +58,11 @@ enum Command {
     Keygen(keygen::Options),
     /// Set up the OAuth clients of a tenant, and write what the broker needs to know of them
     Provision(Box<provision::Options>),
+    /// Replace the secret or private key of a client while the broker uses it
+    RotateSecret(Box<rotate_secret::Options>),
+    /// List, show or delete the OAuth clients of a tenant
+    #[command(subcommand)]
+    Clients(Box<clients::Command>),
     /// Print the JSON Schema of the configuration
     ConfigSchema,
     /// Ask a running broker whether it lives; for containers
@@ -99,6 +109,8 @@ pub fn main() -> ExitCode {
         Command::ApiKey(command) => api_key::run(&command),
         Command::Keygen(options) => keygen::run(&options),
         Command::Provision(options) => provision::run(&options),
+        Command::RotateSecret(options) => rotate_secret::run(&options),
+        Command::Clients(command) => clients::run(&command),
         Command::ConfigSchema => {
             config_schema::run();
             Ok(())
@@ -113,6 +125,23 @@ pub fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Goes on when whoever is at the terminal agrees.
+fn confirm(question: &str) -> anyhow::Result<()> {
+    ensure!(
+        stdin().is_terminal() && stderr().is_terminal(),
+        "nobody is there to be asked; add --yes to do it"
+    );
+    eprint!("{question} [y/N] ");
+    let mut answer = String::new();
+    stdin()
+        .read_line(&mut answer)
+        .context("the answer could not be read")?;
+    if !matches!(answer.trim(), "y" | "Y" | "yes") {
+        bail!("nothing was changed");
+    }
+    Ok(())
 }
 
 /// A runtime with all cores, for the commands that serve.

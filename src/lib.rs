@@ -15,6 +15,7 @@
 //! | [`ops`] | health, readiness, metrics |
 //! | [`app`] | the composition root |
 //! | [`provision`] | sets a tenant up: its OAuth clients, and the files that go with them |
+//! | [`rotation`] | replaces the secret or key of a client while brokers use it |
 //! | [`config`] | TOML, environment and schema become typed values, or a full list of problems |
 //! | [`admission`] | from a credential to the user's place in the cache, and what is remembered of it |
 //! | [`broker`] | from there to a token: one mint per user, failures with a memory, logout |
@@ -63,6 +64,7 @@ pub mod outbound;
 pub mod portal;
 pub mod provision;
 pub mod qlik;
+pub mod rotation;
 pub mod secret;
 pub mod session;
 pub mod shared;

@@ -12,6 +12,7 @@ mod oauth_clients;
 mod rest;
 mod revoke;
 pub mod token;
+mod trial;
 mod tries;
 pub(crate) mod users;
 
@@ -28,6 +29,7 @@ pub use error::QlikError;
 pub use management::Management;
 pub use revoke::Liveness;
 pub use token::{QlikClient, Role};
+pub use trial::{Asks, Trial};
 pub use users::User;
 
 /// Long enough to be unique, short enough for a log line: 132 of SHA-256's bits.

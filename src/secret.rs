@@ -12,7 +12,7 @@ use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
-pub use new_file::{NewFile, replace_file};
+pub use new_file::{NewFile, move_over, replace_file, replace_private_file};
 pub use zeroize::Zeroizing;
 
 /// Larger than any PEM key; a path that names a log or a device by mistake is refused.
@@ -87,6 +87,9 @@ pub enum SecretError {
     /// The variable is not set, or is not UTF-8.
     #[error("the environment variable {0} is not set")]
     NotSet(String),
+    /// It was read, and is no private key.
+    #[error("the private key cannot be used: {0}")]
+    NotAKey(String),
 }
 
 impl SecretSource {

@@ -34,10 +34,10 @@ enum Algorithm {
 }
 
 pub(super) fn run(options: &Options) -> anyhow::Result<()> {
-    let (algorithm, name) = match options.algorithm {
-        Algorithm::Es384 => (AssertionAlgorithm::Es384, "ES384"),
-        Algorithm::Rs256 => (AssertionAlgorithm::Rs256, "RS256"),
-        Algorithm::Rs512 => (AssertionAlgorithm::Rs512, "RS512"),
+    let algorithm = match options.algorithm {
+        Algorithm::Es384 => AssertionAlgorithm::Es384,
+        Algorithm::Rs256 => AssertionAlgorithm::Rs256,
+        Algorithm::Rs512 => AssertionAlgorithm::Rs512,
     };
     let path = options.out.display();
     let file = NewFile::at(&options.out).with_context(|| format!("cannot create {path}"))?;
@@ -51,9 +51,11 @@ pub(super) fn run(options: &Options) -> anyhow::Result<()> {
     eprintln!(
         "\nThe private key is in {path}. Register the JWK above on the OAuth client, then configure:\n"
     );
+    let kid = options.kid.as_ref();
+    let kid = kid.map_or_else(String::new, |kid| format!("kid = \"{kid}\", "));
+    let algorithm = algorithm.as_str();
     eprintln!(
-        "private_key = {{ kid = \"{}\", algorithm = \"{name}\", pem = {{ file = \"{path}\" }} }}",
-        pair.kid()
+        "private_key = {{ {kid}algorithm = \"{algorithm}\", pem = {{ file = \"{path}\" }} }}"
     );
     Ok(())
 }

@@ -4,26 +4,21 @@ mod input;
 mod outcome;
 mod trial;
 
-use std::io::{IsTerminal, stderr, stdin};
 use std::path::PathBuf;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::ensure;
 use clap::Args;
 use indicatif::ProgressBar;
-use tokio::time::{Duration, Instant};
 
-use crate::app::Clients;
-use crate::budget::Replicas;
 use crate::outbound::{self, Proxy};
 use crate::provision::{Failure, Folder, Plan, apply, look, write_key};
 use crate::qlik::admin::Admin;
-use crate::secret::Secret;
-use crate::tenant::ScopeSet;
 
-use input::{Job, Power};
+use super::power::PowerOptions;
+use input::Job;
+
+pub(super) use input::{address, id_of};
 use outcome::{Outcome, State};
-
-const PATIENCE: Duration = Duration::from_secs(20);
 
 #[derive(Args)]
 #[expect(clippy::struct_excessive_bools, reason = "the flags of a command line")]
@@ -89,31 +84,6 @@ pub(super) struct Options {
     json: bool,
 }
 
-/// Who may manage the tenant's OAuth clients: a token, or a client with the scope `admin_classic`.
-#[derive(Args)]
-struct PowerOptions {
-    /// A file that holds an administrator's access token or API key
-    #[arg(long, value_name = "FILE")]
-    token_file: Option<PathBuf>,
-    /// An environment variable that holds it
-    #[arg(long, value_name = "NAME", conflicts_with = "token_file")]
-    token_env: Option<String>,
-    /// Instead of a token, an OAuth client: its id
-    #[arg(long, value_name = "ID", conflicts_with_all = ["token_file", "token_env"])]
-    client_id: Option<String>,
-    /// A file that holds its secret
-    #[arg(long, value_name = "FILE", requires = "client_id")]
-    client_secret_file: Option<PathBuf>,
-    /// An environment variable that holds it
-    #[arg(
-        long,
-        value_name = "NAME",
-        requires = "client_id",
-        conflicts_with = "client_secret_file"
-    )]
-    client_secret_env: Option<String>,
-}
-
 pub(super) fn run(options: &Options) -> anyhow::Result<()> {
     let jobs = input::jobs(options)?;
     let folder = Folder::at(&options.out)?;
@@ -151,7 +121,7 @@ async fn provision(
         has_work |= plan.as_ref().is_ok_and(|(_, plan)| !plan.is_done());
     }
     if has_work && !options.yes && !options.dry_run {
-        confirm()?;
+        super::confirm("Do this?")?;
     }
     let bar = bar(planned.len());
     let mut outcomes = Vec::new();
@@ -180,36 +150,10 @@ async fn plan_all(jobs: Vec<Job>, folder: &Folder) -> Vec<Planned> {
 async fn plan(job: &Job, folder: &Folder) -> Result<(Admin, Plan), Failure> {
     let http = outbound::client(&Proxy::None, job.ca_pem.as_deref());
     let http = http.map_err(|error| Failure::new(error.to_string(), "correct --ca-file"))?;
-    let admin = Admin::new(http, &job.wish.url, bearer(job).await?);
+    let (tenant, url) = (&job.wish.tenant, &job.wish.url);
+    let admin = job.power.admin(http, tenant, url).await?;
     let plan = look(&admin, job.wish.clone(), folder).await?;
     Ok((admin, plan))
-}
-
-/// The token to manage the tenant with.
-async fn bearer(job: &Job) -> Result<Secret, Failure> {
-    let remedy = "give a token by --token-file or --token-env, or a client by --client-id and --client-secret-file";
-    let credential = match &job.power {
-        Power::Token(source) => {
-            let token = source.read();
-            return token.map_err(|error| Failure::new(error.to_string(), remedy));
-        }
-        Power::Client(credential) => credential.clone(),
-    };
-    let config = trial::config(&job.wish, job.ca_pem.clone(), credential, None, Vec::new());
-    let made = Clients::of(&config, &Proxy::None, Replicas::ONE);
-    let made = made.and_then(|clients| clients.issuing().map(|client| (clients, client)));
-    let (clients, client) = made.map_err(|error| Failure::new(error.reason, remedy))?;
-    let minted = async {
-        let scopes = ScopeSet::parse("admin_classic").ok();
-        let scopes = scopes.unwrap_or_else(|| job.wish.scopes.clone());
-        let (turn, deadline) = (clients.turn().await?, Instant::now() + PATIENCE);
-        client.client_credentials(&scopes, turn, deadline).await
-    };
-    let token = minted.await.map_err(|error| {
-        let remedy = "check the URL, and the managing client's id, secret, grant client_credentials, scope admin_classic and consent";
-        Failure::new(format!("no management token: {error}"), remedy)
-    })?;
-    Ok(token.secret)
 }
 
 async fn carry_out(
@@ -252,20 +196,4 @@ fn bar(tenants: usize) -> ProgressBar {
         indicatif::ProgressStyle::with_template("{bar:30} {pos}/{len} {msg}")
             .unwrap_or_else(|_| indicatif::ProgressStyle::default_bar()),
     )
-}
-
-fn confirm() -> anyhow::Result<()> {
-    ensure!(
-        stdin().is_terminal() && stderr().is_terminal(),
-        "nobody is there to be asked; add --yes to do it, or --dry-run to leave it at this"
-    );
-    eprint!("Do this? [y/N] ");
-    let mut answer = String::new();
-    stdin()
-        .read_line(&mut answer)
-        .context("the answer could not be read")?;
-    if !matches!(answer.trim(), "y" | "Y" | "yes") {
-        bail!("nothing was changed");
-    }
-    Ok(())
 }

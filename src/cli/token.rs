@@ -101,7 +101,10 @@ fn scopes(tenant: &TenantConfig, named: Option<&str>) -> anyhow::Result<ScopeSet
     offered.context("--scope: the tenant's configuration does not offer this set")
 }
 
-fn find_tenant<'a>(config: &'a Config, name: Option<&str>) -> anyhow::Result<&'a TenantConfig> {
+pub(super) fn find_tenant<'a>(
+    config: &'a Config,
+    name: Option<&str>,
+) -> anyhow::Result<&'a TenantConfig> {
     let known = || {
         config
             .tenants

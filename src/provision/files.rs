@@ -62,7 +62,8 @@ pub(super) fn key_of(aim: &Aim) -> Result<Option<KeyPair>, Failure> {
     };
     let pem = SecretSource::File(aim.file.clone()).read();
     let pem = pem.map_err(|error| refuse(error.to_string()))?;
-    let key = KeyPair::read(pem).map_err(|error| refuse(error.to_string()))?;
+    let key =
+        KeyPair::read(AssertionAlgorithm::Es384, pem).map_err(|error| refuse(error.to_string()))?;
     Ok(Some(key))
 }
 

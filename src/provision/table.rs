@@ -56,10 +56,10 @@ fn proof(client: &DoneClient) -> String {
     let file = quoted(&client.aim.file.to_string_lossy());
     match &client.kid {
         None => format!("client_secret = {{ file = {file} }}"),
-        Some(kid) => format!(
-            "private_key = {{ kid = {}, algorithm = \"ES384\", pem = {{ file = {file} }} }}",
-            quoted(kid)
-        ),
+        // Without a `kid`: it is the key's thumbprint, and follows the key when that is replaced.
+        Some(_) => {
+            format!("private_key = {{ algorithm = \"ES384\", pem = {{ file = {file} }} }}")
+        }
     }
 }
 

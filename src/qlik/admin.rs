@@ -16,7 +16,7 @@ use super::tries::backoff;
 use crate::secret::Secret;
 use backon::BackoffBuilder;
 
-pub use oauth_clients::{Created, NewSecret, OauthClient};
+pub use oauth_clients::{Created, NewSecret, OauthClient, SecretHint};
 
 /// The tenant's own advice after a 429: wait, at most so often.
 const THROTTLED_TRIES: u32 = 5;

@@ -7,6 +7,7 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
+use super::key_pair::KeyPair;
 use crate::secret::{Secret, SecretError, SecretSource};
 
 /// The tenant allows 5 minutes; one is plenty, and a leaked assertion is soon worthless.
@@ -25,6 +26,15 @@ pub enum AssertionAlgorithm {
 }
 
 impl AssertionAlgorithm {
+    /// As JOSE and the configuration write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Rs256 => "RS256",
+            Self::Rs512 => "RS512",
+            Self::Es384 => "ES384",
+        }
+    }
+
     fn jose(self) -> Algorithm {
         match self {
             Self::Rs256 => Algorithm::RS256,
@@ -50,8 +60,9 @@ pub enum Proof {
     Secrets(Vec<SecretSource>),
     /// Private key JWT, the setting to prefer: nothing that is sent can be used again.
     PrivateKey {
-        /// The `kid` under which the public key is registered on the client.
-        kid: String,
+        /// The `kid` under which the public key is registered on the client; its thumbprint (RFC 7638)
+        /// when `None`, so that it changes along with the key.
+        kid: Option<String>,
         /// Which signature.
         algorithm: AssertionAlgorithm,
         /// The private key: PEM, PKCS#8 (or PKCS#1 for RSA).
@@ -84,7 +95,13 @@ impl Proof {
         let secret = source.read()?;
         let signs = match self {
             Self::Secrets(_) => None,
-            Self::PrivateKey { kid, algorithm, .. } => Some((kid.clone(), *algorithm)),
+            Self::PrivateKey { kid, algorithm, .. } => {
+                let kid = match kid {
+                    Some(kid) => kid.clone(),
+                    None => KeyPair::read(*algorithm, secret.clone())?.kid().to_owned(),
+                };
+                Some((kid, *algorithm))
+            }
         };
         Ok(Arc::new(Key { secret, signs }))
     }
@@ -327,14 +344,14 @@ mod tests {
     fn a_secret_may_be_replaced_by_a_private_key() {
         let prover = prover(secrets(&["old"]));
         let pem = SecretSource::Value(Secret::new("pem"));
-        let (kid, algorithm) = ("k1".into(), AssertionAlgorithm::Es384);
+        let (kid, algorithm) = (Some("k1".into()), AssertionAlgorithm::Es384);
         assert!(prover.renew(&Proof::PrivateKey {
             kid,
             algorithm,
             pem: pem.clone()
         }));
         assert_eq!(tried(&prover), ["pem", "old"]);
-        let kid = "k2".into();
+        let kid = Some("k2".into());
         assert!(prover.renew(&Proof::PrivateKey {
             kid,
             algorithm,

@@ -9,7 +9,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
 use super::AssertionAlgorithm;
-use crate::secret::{Secret, Zeroizing};
+use crate::secret::{Secret, SecretError, Zeroizing};
 
 const BEGIN: &str = "-----BEGIN PRIVATE KEY-----";
 const END: &str = "-----END PRIVATE KEY-----";
@@ -30,8 +30,14 @@ pub enum KeyPairError {
     #[error("no key could be generated")]
     NotGenerated,
     /// The text is no private key of the kind that [`KeyPair::read`] takes.
-    #[error("it holds no P-384 private key in PKCS#8 PEM")]
+    #[error("it holds no private key of its algorithm in PKCS#8 PEM")]
     NotReadable,
+}
+
+impl From<KeyPairError> for SecretError {
+    fn from(error: KeyPairError) -> Self {
+        Self::NotAKey(error.to_string())
+    }
 }
 
 impl KeyPair {
@@ -44,13 +50,18 @@ impl KeyPair {
                 let der = key.to_pkcs8v1().map_err(|_| KeyPairError::NotGenerated)?;
                 Self::elliptic(&key, pem(der.as_ref())).ok_or(KeyPairError::NotGenerated)
             }
-            AssertionAlgorithm::Rs256 => rsa("RS256"),
-            AssertionAlgorithm::Rs512 => rsa("RS512"),
+            AssertionAlgorithm::Rs256 | AssertionAlgorithm::Rs512 => {
+                let key = RsaKeyPair::generate(KeySize::Rsa4096);
+                let key = key.map_err(|_| KeyPairError::NotGenerated)?;
+                let der: Result<Pkcs8V1Der<'static>, _> = key.as_der();
+                let der = der.map_err(|_| KeyPairError::NotGenerated)?;
+                Ok(Self::rsa(&key, algorithm, pem(der.as_ref())))
+            }
         }
     }
 
-    /// The pair of an ES384 key that was generated before.
-    pub fn read(pem: Secret) -> Result<Self, KeyPairError> {
+    /// The pair of a private key that was generated before: PKCS#8.
+    pub fn read(algorithm: AssertionAlgorithm, pem: Secret) -> Result<Self, KeyPairError> {
         let text = pem.expose().trim();
         let base64 = text.strip_prefix(BEGIN);
         let base64 = base64.and_then(|text| text.strip_suffix(END));
@@ -59,9 +70,17 @@ impl KeyPair {
             Zeroizing::new(base64.split_ascii_whitespace().collect::<String>());
         let der = STANDARD.decode(base64.as_bytes()).map(Zeroizing::new);
         let der = der.map_err(|_| KeyPairError::NotReadable)?;
-        let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P384_SHA384_FIXED_SIGNING, &der);
-        let key = key.map_err(|_| KeyPairError::NotReadable)?;
-        Self::elliptic(&key, pem).ok_or(KeyPairError::NotReadable)
+        match algorithm {
+            AssertionAlgorithm::Es384 => {
+                let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P384_SHA384_FIXED_SIGNING, &der);
+                let key = key.map_err(|_| KeyPairError::NotReadable)?;
+                Self::elliptic(&key, pem).ok_or(KeyPairError::NotReadable)
+            }
+            AssertionAlgorithm::Rs256 | AssertionAlgorithm::Rs512 => {
+                let key = RsaKeyPair::from_pkcs8(&der).map_err(|_| KeyPairError::NotReadable)?;
+                Ok(Self::rsa(&key, algorithm, pem))
+            }
+        }
     }
 
     /// The id of the public key.
@@ -79,22 +98,17 @@ impl KeyPair {
         let jwk = json!({"kty": "EC", "crv": "P-384", "x": x, "y": y, "kid": kid, "use": "sig", "alg": "ES384"});
         Some(Self { pem, jwk })
     }
-}
 
-fn rsa(name: &'static str) -> Result<KeyPair, KeyPairError> {
-    let key = RsaKeyPair::generate(KeySize::Rsa4096).map_err(|_| KeyPairError::NotGenerated)?;
-    let der: Result<Pkcs8V1Der<'static>, _> = key.as_der();
-    let der = der.map_err(|_| KeyPairError::NotGenerated)?;
-    let public = key.public_key();
-    let number = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
-    let n = number(public.modulus().big_endian_without_leading_zero());
-    let e = number(public.exponent().big_endian_without_leading_zero());
-    let kid = thumbprint(&format!(r#"{{"e":"{e}","kty":"RSA","n":"{n}"}}"#));
-    let jwk = json!({"kty": "RSA", "n": n, "e": e, "kid": kid, "use": "sig", "alg": name});
-    Ok(KeyPair {
-        pem: pem(der.as_ref()),
-        jwk,
-    })
+    fn rsa(key: &RsaKeyPair, algorithm: AssertionAlgorithm, pem: Secret) -> Self {
+        let public = key.public_key();
+        let number = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+        let n = number(public.modulus().big_endian_without_leading_zero());
+        let e = number(public.exponent().big_endian_without_leading_zero());
+        let kid = thumbprint(&format!(r#"{{"e":"{e}","kty":"RSA","n":"{n}"}}"#));
+        let alg = algorithm.as_str();
+        let jwk = json!({"kty": "RSA", "n": n, "e": e, "kid": kid, "use": "sig", "alg": alg});
+        Self { pem, jwk }
+    }
 }
 
 /// RFC 7638: the required members in the order of their names, without white space.
@@ -123,17 +137,23 @@ mod tests {
 
     #[test]
     fn a_key_that_was_written_is_the_same_key_when_read() {
-        let made = KeyPair::generate(AssertionAlgorithm::Es384).unwrap();
-        let read = KeyPair::read(Secret::new(made.pem.expose())).unwrap();
-        assert_eq!(made.jwk, read.jwk);
-        assert_eq!(made.kid().len(), 43);
-        assert!(!format!("{made:?}").contains("PRIVATE"));
+        for algorithm in [AssertionAlgorithm::Es384, AssertionAlgorithm::Rs512] {
+            let made = KeyPair::generate(algorithm).unwrap();
+            let read = KeyPair::read(algorithm, Secret::new(made.pem.expose())).unwrap();
+            assert_eq!(made.jwk, read.jwk);
+            assert_eq!(made.kid().len(), 43);
+            assert_eq!(made.jwk["alg"], algorithm.as_str());
+            assert!(!format!("{made:?}").contains("PRIVATE"));
+        }
         for text in [
             "",
             BEGIN,
             "-----BEGIN PRIVATE KEY-----\n!\n-----END PRIVATE KEY-----",
         ] {
-            assert!(KeyPair::read(Secret::new(text)).is_err(), "{text}");
+            assert!(
+                KeyPair::read(AssertionAlgorithm::Es384, Secret::new(text)).is_err(),
+                "{text}"
+            );
         }
     }
 }

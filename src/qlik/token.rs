@@ -25,7 +25,7 @@ const IMPERSONATION: &str = "urn:qlik:oauth:user-impersonation";
 const BODY_CAP: usize = 64 * 1024;
 
 /// What a client is for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// Issues the users' tokens.
     Issuing,
@@ -36,7 +36,8 @@ pub enum Role {
 }
 
 impl Role {
-    fn as_str(self) -> &'static str {
+    /// As metrics and commands name it.
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Issuing => "issuing",
             Self::Management => "management",

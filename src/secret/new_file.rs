@@ -4,7 +4,7 @@
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use super::Secret;
@@ -36,6 +36,16 @@ impl NewFile {
         })
     }
 
+    /// Whoever may read the file that it is going to replace may read it as well, and nobody else.
+    pub fn like(self, model: &Path) -> io::Result<Self> {
+        let (model, own) = (fs::metadata(model)?, self.file.metadata()?);
+        if (model.uid(), model.gid()) != (own.uid(), own.gid()) {
+            fchown(&self.file, Some(model.uid()), Some(model.gid()))?;
+        }
+        self.file.set_permissions(model.permissions())?;
+        Ok(self)
+    }
+
     /// Writes the secret to the disk itself before the file gets its name. Replaces nothing.
     pub fn fill(mut self, secret: &Secret) -> io::Result<()> {
         write(&mut self.file, secret.expose())?;
@@ -57,8 +67,23 @@ impl Drop for NewFile {
 
 /// Writes what is no secret, in the place of what is there.
 pub fn replace_file(path: &Path, text: &str) -> io::Result<()> {
+    replace(path, text, FOR_ALL)
+}
+
+/// The same for its owner only.
+pub fn replace_private_file(path: &Path, text: &str) -> io::Result<()> {
+    replace(path, text, OWNER_ONLY)
+}
+
+/// Gives a file the place of another, in one step.
+pub fn move_over(path: &Path, other: &Path) -> io::Result<()> {
+    fs::rename(path, other)?;
+    sync_folder(other)
+}
+
+fn replace(path: &Path, text: &str, mode: u32) -> io::Result<()> {
     let draft = draft_of(path)?;
-    let mut file = create(&draft, FOR_ALL)?;
+    let mut file = create(&draft, mode)?;
     let replaced = write(&mut file, text).and_then(|()| fs::rename(&draft, path));
     if replaced.is_err() {
         drop(fs::remove_file(&draft));

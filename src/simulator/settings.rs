@@ -27,6 +27,7 @@ pub(super) struct Settings {
     max_tokens_per_user: Change<usize>,
     clock_skew_seconds: Option<i64>,
     assertion_leeway_seconds: Option<u64>,
+    secret_delay_seconds: Option<u64>,
     impersonable: Option<Vec<UserStatus>>,
     subject_ignores_case: Option<bool>,
     users_me_redirects: Option<bool>,
@@ -105,6 +106,7 @@ impl Settings {
             &mut world.exchange_token_life,
         );
         seconds(self.assertion_leeway_seconds, &mut world.assertion_leeway);
+        seconds(self.secret_delay_seconds, &mut world.secret_delay);
         self.tier1.apply(&mut world.tier1);
         self.tier2.apply(&mut world.tier2);
         self.special.apply(&mut world.special);
@@ -143,6 +145,7 @@ pub(super) fn shown(world: &mut World) -> Value {
         "max_tokens_per_user": world.max_tokens_per_user,
         "clock_skew_seconds": world.clock_skew_seconds,
         "assertion_leeway_seconds": world.assertion_leeway.as_secs(),
+        "secret_delay_seconds": world.secret_delay.as_secs(),
         "impersonable": world.impersonable,
         "subject_ignores_case": world.subject_ignores_case,
         "users_me_redirects": world.users_me_redirects,

@@ -94,6 +94,8 @@ pub struct World {
     pub clock_skew_seconds: i64,
     /// How far an assertion's clock may be off: unknown.
     pub assertion_leeway: Duration,
+    /// How long a new client secret takes to work: unknown.
+    pub secret_delay: Duration,
 }
 
 impl Default for World {
@@ -135,6 +137,7 @@ impl Default for World {
             origins_at_creation: true,
             clock_skew_seconds: 0,
             assertion_leeway: Duration::from_secs(30),
+            secret_delay: Duration::ZERO,
         }
     }
 }

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use anyhow::{Context, anyhow, bail, ensure};
+use anyhow::{Context, anyhow, ensure};
 use serde::Deserialize;
 use url::{Host, Url};
 
 use super::Options;
+use crate::cli::power::Power;
 use crate::provision::Wish;
-use crate::qlik::{Credential, Proof};
 use crate::secret::{SecretSource, read_file};
 use crate::session::api_key;
 use crate::tenant::{Origin, ScopeSet, TenantId};
@@ -20,12 +20,6 @@ pub(super) struct Job {
     pub ca_pem: Option<Vec<u8>>,
     pub power: Power,
     pub subject: Option<String>,
-}
-
-/// Who may manage the tenant's OAuth clients.
-pub(super) enum Power {
-    Token(SecretSource),
-    Client(Credential),
 }
 
 #[derive(Deserialize)]
@@ -101,17 +95,10 @@ impl Entry {
 
     fn power(&self) -> anyhow::Result<Power> {
         const REMEDY: &str = "give a token (--token-file, --token-env; in the file: token), or a client (--client-id with --client-secret-file; in the file: client_id, client_secret)";
-        match (&self.token, &self.client_id, &self.client_secret) {
-            (Some(token), None, None) => Ok(Power::Token(token.clone().into())),
-            (None, Some(id), Some(secret)) => Ok(Power::Client(Credential {
-                client_id: id.clone(),
-                proof: Proof::Secrets(vec![secret.clone().into()]),
-            })),
-            (None, None, None) => {
-                bail!("nobody is named who may manage the OAuth clients; {REMEDY}")
-            }
-            _ => bail!("who may manage the OAuth clients is not clear; {REMEDY}"),
-        }
+        let source = |source: &Option<Source>| source.clone().map(SecretSource::from);
+        let (token, secret) = (source(&self.token), source(&self.client_secret));
+        let power = Power::of(token, self.client_id.clone(), secret)?;
+        power.with_context(|| format!("nobody is named who may manage the OAuth clients; {REMEDY}"))
     }
 }
 
@@ -193,7 +180,7 @@ fn job(options: &Options, id: &str, entry: &Entry) -> anyhow::Result<Job> {
 }
 
 /// https, or http on this machine: a management token goes there.
-fn address(text: Option<&str>) -> anyhow::Result<Url> {
+pub(in crate::cli) fn address(text: Option<&str>) -> anyhow::Result<Url> {
     const REMEDY: &str = "write it like https://acme.eu.qlikcloud.com";
     let text = text.with_context(|| format!("the tenant's url is missing; {REMEDY}"))?;
     let url = Url::parse(text).map_err(|_| anyhow!("url: is not a URL; {REMEDY}"))?;
@@ -212,7 +199,7 @@ fn address(text: Option<&str>) -> anyhow::Result<Url> {
 }
 
 /// The first part of its host, which is what a tenant is called by.
-fn id_of(url: &Url) -> String {
+pub(in crate::cli) fn id_of(url: &Url) -> String {
     match url.host() {
         Some(Host::Domain(name)) => name.split('.').next().unwrap_or(name).to_lowercase(),
         _ => "tenant".to_owned(),

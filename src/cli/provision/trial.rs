@@ -55,7 +55,7 @@ fn credential(client: &DoneClient) -> Credential {
         proof: match &client.kid {
             None => Proof::Secrets(vec![source]),
             Some(kid) => Proof::PrivateKey {
-                kid: kid.clone(),
+                kid: Some(kid.clone()),
                 algorithm: AssertionAlgorithm::Es384,
                 pem: source,
             },

@@ -60,9 +60,9 @@ pub struct Tenant {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PrivateKey {
-    /// The id under which the tenant knows the public key.
+    /// The id under which the tenant knows the public key; the key's thumbprint (RFC 7638) when absent.
     #[schemars(length(min = 1))]
-    pub kid: String,
+    pub kid: Option<String>,
     /// The algorithm of the signature.
     pub algorithm: AssertionAlgorithm,
     /// The key, PEM.

@@ -11,6 +11,7 @@ use super::super::{Fingerprint, TenantConfig, raw};
 use super::known::Known;
 use super::{Tables, other_clients, text};
 use crate::qlik::credential::{AssertionAlgorithm, Credential, Proof, check_private_key};
+use crate::qlik::key_pair::KeyPair;
 use crate::tenant::{Origin, Rate, ScopeSet, Tenant, TenantId};
 
 const ONE_PROOF: &str = "give exactly one of client_secret, client_secrets and private_key";
@@ -240,8 +241,14 @@ fn private_key(report: &mut Report, path: &str, raw: &raw::PrivateKey) -> Option
     let remedy =
         "make a pair with `qlik-token-broker keygen` and register its public key at the tenant";
     check_private_key(algorithm, pem.expose())
-        .map_err(|error| report.refuse(path, error, remedy))
+        .map_err(|error| report.refuse(&path, error, remedy))
         .ok()?;
+    if raw.kid.is_none() {
+        // Its thumbprint stands for it.
+        KeyPair::read(algorithm, pem)
+            .map_err(|error| report.refuse(path, error.to_string(), "give its `kid`"))
+            .ok()?;
+    }
     Some(Proof::PrivateKey {
         kid: raw.kid.clone(),
         algorithm,

@@ -140,6 +140,7 @@ pub fn secret(report: &mut Report, path: &str, source: &SecretSource) -> Option<
         SecretError::TooLarge(_) => "name the file that holds the secret and nothing else",
         SecretError::Empty(_) => "put the secret there",
         SecretError::NotSet(_) => "set it in the broker's environment",
+        SecretError::NotAKey(_) => "write a private key in PKCS#8 PEM there",
     };
     source
         .read()

@@ -1,5 +1,6 @@
 //! `/api/v1/oauth-clients`: list, read, create, patch, trust, add and drop secrets.
 
+use jiff::Timestamp;
 use reqwest::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -32,20 +33,51 @@ pub struct OauthClient {
     pub allowed_auth_methods: Option<Vec<String>>,
     /// JWKs.
     pub public_keys: Option<Vec<Value>>,
-    client_secrets: Option<Vec<Hinted>>,
+    /// When it was made.
+    pub created_at: Option<String>,
+    /// When it last changed.
+    pub updated_at: Option<String>,
+    client_secrets: Option<Vec<SecretHint>>,
+    connection_config: Option<ConnectionConfig>,
     deleted_at: Option<String>,
 }
 
+/// What names a secret, and how old it is.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-struct Hinted {
-    hint: String,
+#[serde(rename_all = "camelCase")]
+pub struct SecretHint {
+    /// A few of its characters.
+    pub hint: String,
+    created_at: Option<String>,
+}
+
+impl SecretHint {
+    /// When it was made, if the tenant says so.
+    pub fn created_at(&self) -> Option<Timestamp> {
+        self.created_at.as_ref()?.parse().ok()
+    }
 }
 
 impl OauthClient {
+    /// Its secrets.
+    pub fn secrets(&self) -> impl Iterator<Item = &SecretHint> {
+        self.client_secrets.iter().flatten()
+    }
+
     /// What names its secrets.
     pub fn hints(&self) -> Vec<String> {
-        let secrets = self.client_secrets.iter().flatten();
-        secrets.map(|secret| secret.hint.clone()).collect()
+        self.secrets().map(|secret| secret.hint.clone()).collect()
+    }
+
+    /// What names its public keys.
+    pub fn kids(&self) -> impl Iterator<Item = &str> {
+        let keys = self.public_keys.iter().flatten();
+        keys.filter_map(|key| key["kid"].as_str())
+    }
+
+    /// Its consent method, `trusted` or `required`, where it is shown.
+    pub fn consent(&self) -> Option<&str> {
+        self.connection_config.as_ref()?.consent_method.as_deref()
     }
 
     /// Whether it authenticates by `method`. A client that lists none has a secret.
@@ -83,7 +115,7 @@ struct Shown {
     hint: Option<String>,
 }
 
-#[derive(Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct ConnectionConfig {
     consent_method: Option<String>,
@@ -116,6 +148,20 @@ impl Admin {
             client_id: client_id.ok_or(QlikError::Malformed("a new client without an id"))?,
             secret: usable(shown.client_secret),
         })
+    }
+
+    /// Deletes a client. One that is gone already is no error.
+    pub async fn delete_client(&self, id: &str) -> Result<(), AdminError> {
+        let ask = Ask {
+            what: "to delete the OAuth client",
+            method: Method::DELETE,
+            path: &at(id, ""),
+            body: None,
+        };
+        match self.call(&ask).await {
+            Err(error) if error.status() == Some(404) => Ok(()),
+            deleted => deleted.map(drop),
+        }
     }
 
     /// Replaces one list of the client. Returns the secret that the tenant makes where secrets were

@@ -136,7 +136,6 @@ const FAULTY: &[(&str, &[&str])] = &[
          private_key = { algorithm = 'none', pem = '{C}', secret = '{C}' }\n",
         &[
             "tenants.acme.private_key.algorithm",
-            "tenants.acme.private_key.kid",
             "tenants.acme.private_key.pem",
             "tenants.acme.private_key.secret",
         ],
