@@ -7,8 +7,9 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use jiff::Timestamp;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer};
+use serde_json::{Number, Value, json};
 
 use super::body;
 use super::caller::{Facts, back_end};
@@ -26,7 +27,21 @@ struct SessionRequest {
     user_lookup: Option<Lookup>,
     tenant: Option<String>,
     scope: Option<String>,
+    #[serde(default, deserialize_with = "whole")]
     ttl_seconds: Option<u64>,
+}
+
+/// Whoever writes 3600 as 3600.0 means the same (JSON Schema validation 2020-12, 6.1.1).
+fn whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    let Some(number) = Option::<Number>::deserialize(deserializer)? else {
+        return Ok(None);
+    };
+    let float = number.as_f64().filter(|float| float.fract() == 0.0);
+    let written = || format!("{:.0}", float?).parse().ok();
+    match number.as_u64().or_else(written) {
+        Some(whole) => Ok(Some(whole)),
+        None => Err(D::Error::custom("not a whole number")),
+    }
 }
 
 pub(super) async fn sessions(

@@ -61,10 +61,10 @@ async fn answer(
     let body = body::read(body, exchange.deadline).await?;
     let asked: TokenRequest = body::parse(&head.headers, &body)?;
     let rejected = asked.rejected.as_deref();
-    if rejected.is_some_and(|id| id.len() != 22) {
+    if rejected.is_some_and(|id| !is_token_id(id)) {
         return Err(Problem::new(
             Code::RequestInvalid,
-            "`rejected` takes the token_id of a token: 22 characters.",
+            "`rejected` takes the token_id of a token: 22 characters of base64url.",
         ));
     }
     let (place, own_seat);
@@ -191,4 +191,9 @@ fn back_end_seat(
     Ok(app
         .admissions
         .seat(&back_end.source, Arc::clone(tenant), user, scopes))
+}
+
+fn is_token_id(text: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    text.len() == 22 && text.bytes().all(allowed)
 }
