@@ -9,6 +9,7 @@ mod demo;
 mod explain;
 mod healthcheck;
 mod keygen;
+mod openapi;
 mod power;
 mod provision;
 mod rotate_secret;
@@ -65,6 +66,8 @@ enum Command {
     Clients(Box<clients::Command>),
     /// Print the JSON Schema of the configuration
     ConfigSchema,
+    /// Print what both listeners answer, as OpenAPI 3.1
+    Openapi,
     /// Ask a running broker whether it lives; for containers
     Healthcheck(healthcheck::Options),
 }
@@ -113,6 +116,10 @@ pub fn main() -> ExitCode {
         Command::Clients(command) => clients::run(&command),
         Command::ConfigSchema => {
             config_schema::run();
+            Ok(())
+        }
+        Command::Openapi => {
+            openapi::run();
             Ok(())
         }
         Command::Healthcheck(options) => healthcheck::run(&options),

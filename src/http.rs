@@ -9,6 +9,7 @@ mod cors;
 mod frame;
 mod logout;
 mod named;
+pub mod openapi;
 mod presented;
 mod problem;
 mod public;
@@ -64,14 +65,20 @@ pub fn router(live: &Arc<Live>) -> Router {
         .route("/client.global.js", get(client_js::global))
         .route("/client.d.ts", get(client_js::types))
         .route("/problems/{code}", get(explain_problem))
-        .fallback(async || Problem::new(Code::NotFound, "There is nothing at this path."))
-        .method_not_allowed_fallback(async || {
-            Problem::new(
-                Code::MethodNotAllowed,
-                "This path answers other methods; see the Allow header.",
-            )
-        });
+        .fallback(async || nothing_here())
+        .method_not_allowed_fallback(async || other_methods());
     frame::around(routes, live)
+}
+
+fn nothing_here() -> Problem {
+    Problem::new(Code::NotFound, "There is nothing at this path.")
+}
+
+fn other_methods() -> Problem {
+    Problem::new(
+        Code::MethodNotAllowed,
+        "This path answers other methods; see the Allow header.",
+    )
 }
 
 /// The process lives; nothing more is claimed.

@@ -1,6 +1,8 @@
-//! The operators' listener: health, readiness, metrics and reloading. Never exposed to browsers.
+//! The operators' listener: health, readiness, metrics, reloading, and
+//! what both listeners answer. Never exposed to browsers.
 
 mod health;
+pub mod openapi;
 mod reload;
 
 use std::net::IpAddr;
@@ -28,6 +30,10 @@ pub fn router(live: &Arc<Live>, address: IpAddr) -> Router {
         )
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics_text))
+        .route(
+            "/openapi.json",
+            get(async || answer(StatusCode::OK, "application/json", openapi::document())),
+        )
         .with_state(Arc::clone(live))
         .route("/reload", post(reload::reload).with_state(door))
 }

@@ -46,8 +46,15 @@ pub(super) async fn read(body: Body, deadline: Instant) -> Result<Bytes, Problem
     timeout_at(deadline, reading).await.map_err(late)?
 }
 
-fn too_large() -> Problem {
+pub(super) fn too_large() -> Problem {
     Problem::new(Code::BodyTooLarge, "A body may hold 16 KiB.")
+}
+
+pub(super) fn not_json() -> Problem {
+    Problem::new(
+        Code::MediaType,
+        "A body needs the header Content-Type: application/json.",
+    )
 }
 
 /// Parses a body; an empty one is the default.
@@ -67,10 +74,7 @@ pub(super) fn parse<T: DeserializeOwned + Default>(
         _ => false,
     };
     if !is_json {
-        return Err(Problem::new(
-            Code::MediaType,
-            "A body needs the header Content-Type: application/json.",
-        ));
+        return Err(not_json());
     }
     // A list would be taken as the fields in their order.
     if body.trim_ascii_start().first() != Some(&b'{') {

@@ -232,10 +232,7 @@ fn check_forgery(
         return Ok(());
     }
     if !headers.contains_key("x-broker-request") {
-        return Err(Problem::new(
-            Code::CsrfRejected,
-            "A session that the browser or a proxy adds needs the header X-Broker-Request.",
-        ));
+        return Err(no_header());
     }
     let cross_site = headers
         .get_all("sec-fetch-site")
@@ -248,6 +245,13 @@ fn check_forgery(
         ));
     }
     Ok(())
+}
+
+pub(super) fn no_header() -> Problem {
+    Problem::new(
+        Code::CsrfRejected,
+        "A session that the browser or a proxy adds needs the header X-Broker-Request.",
+    )
 }
 
 /// An origin that only another tenant lists counts as unlisted now that the tenant is known.
@@ -263,8 +267,12 @@ pub(super) fn check_permission(back_end: &BackEnd, needed: Permission) -> Result
     if back_end.allow.contains(&needed) {
         return Ok(());
     }
-    Err(Problem::new(
+    Err(lacks_call())
+}
+
+pub(super) fn lacks_call() -> Problem {
+    Problem::new(
         Code::CallerNotAllowed,
         "The caller's allow list lacks this call.",
-    ))
+    )
 }

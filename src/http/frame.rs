@@ -152,12 +152,7 @@ async fn guarded(exchange: &Exchange, request: Request, next: Next) -> Response 
     let is_probe = request.uri().path() == "/healthz";
     let place = Arc::clone(&exchange.app.places).try_acquire_owned();
     if place.is_err() && !is_probe {
-        return Problem::new(
-            Code::Overloaded,
-            "The broker has as many requests in flight as it may.",
-        )
-        .retry_after(OVERLOADED_RETRY)
-        .into_response();
+        return overloaded().into_response();
     }
     *exchange.place() = place.ok();
     let answering = AssertUnwindSafe(next.run(request)).catch_unwind();
@@ -177,6 +172,14 @@ async fn guarded(exchange: &Exchange, request: Request, next: Next) -> Response 
         .retry_after(OVERLOADED_RETRY)
         .into_response(),
     }
+}
+
+pub(super) fn overloaded() -> Problem {
+    Problem::new(
+        Code::Overloaded,
+        "The broker has as many requests in flight as it may.",
+    )
+    .retry_after(OVERLOADED_RETRY)
 }
 
 /// The HTTP library's own limit is on its buffer, and lets a head through that came in one piece.

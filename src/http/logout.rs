@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use tokio::time::timeout_at;
 use tracing::Instrument;
+use utoipa::ToSchema;
 
 use super::body;
 use super::caller::{Facts, NotAdmitted, admit, check_permission, prove};
@@ -21,11 +22,16 @@ use crate::session::{Presented, SessionError};
 
 const ACTION: &str = "POST /logout";
 
-#[derive(Default, Deserialize)]
+/// A back end names either a session or a user. A page, which ends its own session, names nothing.
+#[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct LogoutRequest {
+pub(super) struct LogoutRequest {
+    /// The session that ends, as the page would show it as a bearer.
     session: Option<String>,
+    /// Whose sessions end, all of them.
     user_lookup: Option<Lookup>,
+    /// The tenant of `user_lookup`; to be named if the key has several.
+    #[schema(max_length = 64, pattern = "^[a-z0-9_-]+$")]
     tenant: Option<String>,
 }
 

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use serde::Deserialize;
+use utoipa::ToSchema;
+use utoipa::openapi::{Object, ObjectBuilder, Type};
 
 use super::caller::Facts;
 use super::problem::{Code, Problem};
@@ -12,11 +14,27 @@ use crate::session::back_end::BackEnd;
 use crate::tenant::{ScopeSet, Tenant, TenantId};
 
 /// A user as a back end names it.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Lookup {
+    #[schema(schema_with = fields)]
     field: String,
+    /// No control characters.
+    #[schema(
+        min_length = 1,
+        max_length = 255,
+        pattern = r"^[^\x00-\x1f\x7f-\x9f]+$"
+    )]
     value: String,
+}
+
+fn fields() -> Object {
+    let all = [LookupField::Subject, LookupField::UserId];
+    ObjectBuilder::new()
+        .schema_type(Type::String)
+        .description(Some("What the tenant knows the user by."))
+        .enum_values(Some(all.map(LookupField::as_str)))
+        .build()
 }
 
 /// The tenant that a back end names, or the only one its key has.

@@ -8,7 +8,8 @@ use std::time::Duration;
 use axum::http::HeaderValue;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::admission::{AdmissionError, PlaceError};
 use crate::broker::BrokerError;
@@ -18,6 +19,27 @@ use crate::qlik::QlikError;
 use crate::session::SessionError;
 
 pub use code::Code;
+
+/// An error (RFC 9457).
+#[derive(Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub(super) struct Body<'a> {
+    #[schema(schema_with = super::openapi::codes)]
+    code: &'static str,
+    /// What happened this time, for the developer. Never text of the tenant, a secret, a token or a session.
+    detail: &'a str,
+    /// The answer's `X-Request-Id`: names the request in the broker's log and audit lines.
+    #[schema(pattern = "^[A-Za-z0-9._-]{1,64}$")]
+    request_id: &'a str,
+    /// The HTTP status.
+    #[schema(minimum = 400, maximum = 599)]
+    status: u16,
+    /// The same for every occurrence of the code.
+    title: &'static str,
+    /// Where the code is explained: `server.public_url`, `/problems/` and the code.
+    #[schema(format = "uri-reference", pattern = "/problems/[a-z_]+$")]
+    r#type: String,
+}
 
 /// An error as it is answered.
 #[derive(Clone, Debug)]
@@ -61,17 +83,23 @@ impl Problem {
         self
     }
 
+    /// The answer's body.
+    pub(super) fn body<'a>(&'a self, public_url: &str, request_id: &'a str) -> Body<'a> {
+        Body {
+            code: self.code.as_str(),
+            detail: &self.detail,
+            request_id,
+            status: self.code.status().as_u16(),
+            title: self.code.title(),
+            r#type: format!("{public_url}/problems/{}", self.code.as_str()),
+        }
+    }
+
     /// The whole answer.
     pub fn render(&self, public_url: &str, request_id: &str) -> Response {
-        let body = json!({
-            "type": format!("{public_url}/problems/{}", self.code.as_str()),
-            "title": self.code.title(),
-            "status": self.code.status().as_u16(),
-            "code": self.code.as_str(),
-            "detail": self.detail,
-            "request_id": request_id,
-        });
-        let mut response = (self.code.status(), body.to_string()).into_response();
+        let body = serde_json::to_string(&self.body(public_url, request_id));
+        let body = body.unwrap_or_default();
+        let mut response = (self.code.status(), body).into_response();
         let headers = response.headers_mut();
         headers.insert(
             CONTENT_TYPE,

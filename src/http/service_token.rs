@@ -7,6 +7,7 @@ use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use tracing::Instrument;
+use utoipa::ToSchema;
 
 use super::answer::render;
 use super::body;
@@ -18,9 +19,12 @@ use crate::session::back_end::Permission;
 
 const ACTION: &str = "POST /service-token";
 
-#[derive(Default, Deserialize)]
+/// The body is optional.
+#[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct ServiceRequest {
+pub(super) struct ServiceRequest {
+    /// A tenant of the configuration; to be named if the key has several.
+    #[schema(max_length = 64, pattern = "^[a-z0-9_-]+$")]
     tenant: Option<String>,
 }
 

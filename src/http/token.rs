@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use tokio::time::timeout_at;
 use tracing::Instrument;
+use utoipa::ToSchema;
 
 use super::answer::render;
 use super::body;
@@ -25,12 +26,20 @@ use crate::tenant::ScopeSet;
 
 const ACTION: &str = "POST /session-token";
 
-#[derive(Default, Deserialize)]
+/// Every field is optional, and so is the body.
+#[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct TokenRequest {
+pub(super) struct TokenRequest {
+    /// Whom the token is for. A back end must name somebody, a page nobody.
     user_lookup: Option<Lookup>,
+    /// A tenant of the configuration. A back end names one if its key has several, a page none.
+    #[schema(max_length = 64, pattern = "^[a-z0-9_-]+$")]
     tenant: Option<String>,
+    /// Scopes, separated by spaces: the tenant's `scopes` or, as a whole set, one of its `optional_scopes`.
+    #[schema(pattern = r"^ *[!#-\[\]-~][ !#-\[\]-~]*$")]
     scope: Option<String>,
+    /// The `token_id` of a token that the tenant answered 401 to.
+    #[schema(pattern = "^[A-Za-z0-9_-]{22}$")]
     rejected: Option<String>,
 }
 
@@ -61,10 +70,10 @@ async fn answer(
     let body = body::read(body, exchange.deadline).await?;
     let asked: TokenRequest = body::parse(&head.headers, &body)?;
     let rejected = asked.rejected.as_deref();
-    if rejected.is_some_and(|id| id.len() != 22) {
+    if rejected.is_some_and(|id| !is_token_id(id)) {
         return Err(Problem::new(
             Code::RequestInvalid,
-            "`rejected` takes the token_id of a token: 22 characters.",
+            "`rejected` takes the token_id of a token: 22 characters of base64url.",
         ));
     }
     let (place, own_seat);
@@ -181,14 +190,24 @@ fn back_end_seat(
 ) -> Result<Seat, Problem> {
     let tenant = named_tenant(app, back_end, asked.tenant.as_deref())?;
     let lookup = asked.user_lookup.as_ref();
-    let lookup = lookup.ok_or(Problem::new(
-        Code::RequestInvalid,
-        "A back end names the user: user_lookup is missing.",
-    ))?;
+    let lookup = lookup.ok_or_else(nobody_named)?;
     let user = named_user(app, tenant, lookup, facts)?;
     let scopes = offered_scopes(tenant, asked.scope.as_deref())?;
     let scopes = scopes.unwrap_or_else(|| tenant.scopes.clone());
     Ok(app
         .admissions
         .seat(&back_end.source, Arc::clone(tenant), user, scopes))
+}
+
+fn is_token_id(text: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    text.len() == 22 && text.bytes().all(allowed)
+}
+
+/// What a back end is told that names nobody.
+pub(super) fn nobody_named() -> Problem {
+    Problem::new(
+        Code::RequestInvalid,
+        "A back end names the user: user_lookup is missing.",
+    )
 }

@@ -33,6 +33,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("rotation", &["outbound", "provision", "qlik", "tenant"]),
     ("provision", &["qlik", "session", "tenant"]),
+    // It serves the description of both.
+    ("ops", &["app", "config", "http"]),
     (
         "http",
         &[
@@ -48,7 +50,6 @@ const ARROWS: &[(&str, &[&str])] = &[
             "watch",
         ],
     ),
-    ("ops", &["app", "config"]),
     ("portal", &["outbound"]),
     (
         "app",
@@ -185,6 +186,7 @@ const FOREIGN: &[(&str, &[&str])] = &[
     ("fred", &["shared"]),
     ("governor", &["budget", "clock", "limits/limiter"]),
     ("anyhow", &["cli"]),
+    ("utoipa", &["http", "ops"]),
     ("webpki_root_certs", &["outbound"]),
     ("zeroize", &["secret"]),
 ];

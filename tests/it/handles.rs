@@ -166,6 +166,24 @@ async fn only_a_back_end_that_may_registers_sessions() {
 }
 
 #[tokio::test]
+async fn a_whole_number_is_one_however_it_is_written() {
+    let (_tenant, broker) = setup().await;
+    for ttl in ["60", "60.0", "6e1", "6.0e+1"] {
+        let body = format!(
+            r#"{{"user_lookup": {{"field": "subject", "value": "auth0|ann"}}, "ttl_seconds": {ttl}}}"#
+        );
+        let request = broker.post("/sessions").bearer_auth(REGISTRAR);
+        let request = request
+            .header("content-type", "application/json")
+            .body(body);
+        let answer = request.send().await.unwrap();
+        assert_eq!(answer.status(), 201, "{ttl}");
+        let made: Value = answer.json().await.unwrap();
+        assert_eq!(made["expires_in"], 60, "{ttl}");
+    }
+}
+
+#[tokio::test]
 async fn what_is_wrong_with_a_registration_is_said() {
     let (_tenant, broker) = setup().await;
     let with = |more: Value| {
@@ -178,6 +196,7 @@ async fn what_is_wrong_with_a_registration_is_said() {
         (with(json!({"ttl_seconds": 0})), 400, "request_invalid"),
         (with(json!({"ttl_seconds": -1})), 400, "request_invalid"),
         (with(json!({"ttl_seconds": 1.5})), 400, "request_invalid"),
+        (with(json!({"ttl_seconds": 1e300})), 400, "request_invalid"),
         (with(json!({"ttl_seconds": "60"})), 400, "request_invalid"),
         (with(json!({"rejected": "x"})), 400, "request_invalid"),
         (with(json!({"session": "x"})), 400, "request_invalid"),

@@ -20,6 +20,8 @@ use qlik_token_broker::{http, ops};
 use reqwest::{Certificate, Client, Identity, Method, RequestBuilder, Response};
 use serde_json::{Value, json};
 
+use super::openapi::conforms;
+
 /// A key that may ask for tokens and log out, in both tenants.
 pub const KEY: &str = "qtb_portal_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 /// A page that the tenant lists, and one that it does not.
@@ -463,8 +465,12 @@ pub fn header(response: &Response, name: &str) -> String {
 }
 
 /// Asserts status, code and shape of a problem document, and returns its response headers' `Retry-After`.
+/// The document allows it, too.
 pub async fn refused(request: RequestBuilder, status: u16, code: &str) -> Option<u64> {
-    let response = request.send().await.unwrap();
+    let (client, request) = request.build_split();
+    let request = request.unwrap();
+    let (method, path) = (request.method().clone(), request.url().path().to_owned());
+    let response = client.execute(request).await.unwrap();
     let got = response.status().as_u16();
     let retry_after = response
         .headers()
@@ -472,7 +478,10 @@ pub async fn refused(request: RequestBuilder, status: u16, code: &str) -> Option
         .map(|value| value.to_str().unwrap().parse().unwrap());
     let kind = header(&response, "content-type");
     let id = header(&response, "x-request-id");
-    let body: Value = response.json().await.unwrap();
+    let headers = response.headers().clone();
+    let body = response.bytes().await.unwrap();
+    conforms(&method, &path, got, &headers, &body);
+    let body: Value = serde_json::from_slice(&body).unwrap();
     assert_eq!((got, body["code"].as_str()), (status, Some(code)), "{body}");
     assert_eq!(kind, "application/problem+json");
     assert_eq!(body["status"], status);

@@ -38,6 +38,7 @@ mod limits;
 mod logout;
 mod morning;
 mod nginx;
+mod openapi;
 mod origins;
 mod overload;
 mod portal;

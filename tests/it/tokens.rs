@@ -215,6 +215,7 @@ async fn c5_bad_bodies_are_refused_without_an_upstream_call() {
         r#"{"user_lookup":{"field":"subject","value":"a"},"user_lookup":{"field":"subject","value":"b"}}"#,
         r#"{"user_lookup":{"field":"subject","value":"a"},"scope":""}"#,
         r#"{"user_lookup":{"field":"subject","value":"a"},"rejected":"short"}"#,
+        r#"{"user_lookup":{"field":"subject","value":"a"},"rejected":"======================"}"#,
         r#"{"user_lookup":{"field":"subject","value":7}}"#,
         "{}",
     ] {
