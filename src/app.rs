@@ -7,6 +7,7 @@ mod heed;
 pub mod live;
 pub mod origins;
 mod served;
+pub mod standing;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::admission::{Admissions, Parts};
@@ -26,6 +28,7 @@ use crate::session::{Sessions, Table};
 use crate::shared::Shared;
 use crate::telemetry::audit::Audit;
 use crate::telemetry::metrics;
+use crate::telemetry::recent::Recent;
 use crate::tenant::TenantId;
 
 use around::Around;
@@ -43,8 +46,12 @@ pub struct App {
     pub admissions: Admissions,
     /// From there to a token.
     pub broker: Arc<Broker>,
+    /// When it was made of it.
+    pub loaded: Instant,
     /// The audit trail.
     pub audit: Arc<Audit>,
+    /// The last requests that failed.
+    pub recent: Arc<Recent>,
     /// What the replicas share, where they do.
     pub shared: Option<Arc<Shared>>,
     /// The `[server]` table.
@@ -155,9 +162,11 @@ impl App {
         let limits = Limits::new(config.limits, settings.max_users, knows_clients);
         Ok(Arc::new(Self {
             generation: previous.map_or(1, |previous| previous.generation + 1),
+            loaded: Instant::now(),
             admissions,
             broker,
             audit,
+            recent: previous.map_or_else(Arc::default, |previous| Arc::clone(&previous.recent)),
             shared,
             server: config.server,
             limits: match previous {

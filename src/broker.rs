@@ -37,6 +37,7 @@ use seat::Seats;
 use tier::Tier;
 
 pub use error::{BrokerError, MintError};
+pub use health::{Standing, Trouble};
 pub use issued::{Issued, Source, UserToken};
 pub use seat::Seat;
 pub use service::Service;

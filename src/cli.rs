@@ -39,7 +39,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Run the broker
-    Serve(ConfigFiles),
+    Serve(serve::Options),
     /// Run the broker with a simulated tenant and two users, and print what to try
     #[cfg(feature = "simulator")]
     Demo(demo::Options),
@@ -101,7 +101,7 @@ impl ConfigFiles {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let outcome = match cli.command {
-        Command::Serve(files) => serve::run(&files),
+        Command::Serve(options) => serve::run(&options),
         #[cfg(feature = "simulator")]
         Command::Demo(options) => demo::run(&options),
         #[cfg(feature = "simulator")]

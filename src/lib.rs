@@ -12,7 +12,7 @@
 //! |---|---|
 //! | [`cli`] | commands, arguments, exit codes |
 //! | [`http`] | the public API: statuses, headers, CORS, the shape of errors |
-//! | [`ops`] | health, readiness, metrics, what both listeners answer |
+//! | [`ops`] | health, readiness, metrics, the status page, what both listeners answer |
 //! | [`app`] | the composition root |
 //! | [`provision`] | sets a tenant up: its OAuth clients, and the files that go with them |
 //! | [`rotation`] | replaces the secret or key of a client while brokers use it |

@@ -1,9 +1,10 @@
-//! The operators' listener: health, readiness, metrics, reloading, and
-//! what both listeners answer. Never exposed to browsers.
+//! The operators' listener: health, readiness, metrics, reloading, a status page, and what both listeners
+//! answer. Never exposed to other people's browsers.
 
 mod health;
 pub mod openapi;
 mod reload;
+mod status;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -19,10 +20,18 @@ use crate::app::live::Live;
 
 use health::{metrics_text, readyz};
 use reload::Door;
+use status::Shown;
 
-/// All routes of the ops listener, which is bound to `address`.
-pub fn router(live: &Arc<Live>, address: IpAddr) -> Router {
+pub use status::{EVERY, Status};
+
+/// All routes of the ops listener, which is bound to `address`. `status` is what its page knows of the
+/// last hour.
+pub fn router(live: &Arc<Live>, status: &Arc<Status>, address: IpAddr) -> Router {
     let door = Door::new(live, address);
+    let shown = Shown {
+        live: Arc::clone(live),
+        status: Arc::clone(status),
+    };
     Router::new()
         .route(
             "/healthz",
@@ -36,6 +45,9 @@ pub fn router(live: &Arc<Live>, address: IpAddr) -> Router {
         )
         .with_state(Arc::clone(live))
         .route("/reload", post(reload::reload).with_state(door))
+        .route("/", get(status::page).with_state(shown))
+        .route("/status.css", get(status::style))
+        .route("/status.svg", get(status::icon))
 }
 
 fn answer(status: StatusCode, kind: &'static str, body: impl IntoResponse) -> Response {

@@ -4,6 +4,7 @@ pub mod audit;
 pub mod build;
 mod lines;
 pub mod metrics;
+pub mod recent;
 
 use std::io::IsTerminal;
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use arc_swap::ArcSwapOption;
 
 use crate::mapping::{ProfileRules, UserLookup};
 
@@ -140,8 +140,8 @@ pub struct Tenant {
     pub optional_scopes: Vec<ScopeSet>,
     /// The pages that may use this tenant's tokens.
     pub allowed_origins: Vec<Origin>,
-    /// Those that its OAuth client allows, where they count as well.
-    pub client_origins: ArcSwap<Vec<Origin>>,
+    /// Those that its OAuth client allows, where they count as well, once they were read.
+    pub client_origins: ArcSwapOption<Vec<Origin>>,
     /// What is told of a user that the tenant does not know yet. Off when absent.
     pub provision: Option<ProfileRules>,
 }
@@ -150,7 +150,8 @@ impl Tenant {
     /// Whether a page of this origin may use this tenant. Compared byte for byte.
     pub fn allows_origin(&self, origin: &str) -> bool {
         let lists = |origins: &[Origin]| origins.iter().any(|one| one.as_str() == origin);
-        lists(&self.allowed_origins) || lists(&self.client_origins.load())
+        let at_client = self.client_origins.load();
+        lists(&self.allowed_origins) || at_client.as_ref().is_some_and(|listed| lists(listed))
     }
 
     /// All the scope sets that can be asked for, the default one first.

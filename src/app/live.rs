@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::time::Instant;
 
 use super::{App, BuildError, origins};
 use crate::config::{self, Config, Problem, Problems, Sources};
@@ -25,6 +26,7 @@ pub struct Live {
     /// Why the last reload changed nothing, if it did not.
     refused: ArcSwapOption<Problems>,
     stopping: AtomicBool,
+    started: Instant,
 }
 
 /// What a reload brought.
@@ -57,7 +59,13 @@ impl Live {
             watch: Arc::new(Mutex::new(watch)),
             refused: ArcSwapOption::empty(),
             stopping: AtomicBool::new(false),
+            started: Instant::now(),
         }))
+    }
+
+    /// When the first broker was made.
+    pub fn started(&self) -> Instant {
+        self.started
     }
 
     /// The broker as it is now.

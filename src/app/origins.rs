@@ -47,7 +47,8 @@ struct Gathered {
 impl Gathered {
     fn of(tenants: &[Arc<Tenant>]) -> Self {
         let changes = CHANGES.load(Ordering::Acquire);
-        let lists = tenants.iter().map(|tenant| tenant.client_origins.load());
+        let lists = tenants.iter();
+        let lists = lists.filter_map(|tenant| tenant.client_origins.load_full());
         let origins = lists.flat_map(|list| list.iter().cloned().collect::<Vec<_>>());
         Self {
             changes,
@@ -142,8 +143,9 @@ async fn look(tenant: &Tenant, directory: &Directory) -> bool {
         let ignored = count - exact.len();
         tracing::warn!(tenant = %tenant.id, ignored, "origins that browsers never send are ignored");
     }
-    if **tenant.client_origins.load() != exact {
-        tenant.client_origins.store(Arc::new(exact));
+    let known = tenant.client_origins.load_full();
+    if known.is_none_or(|known| *known != exact) {
+        tenant.client_origins.store(Some(Arc::new(exact)));
         CHANGES.fetch_add(1, Ordering::Release);
     }
     true

@@ -7,6 +7,7 @@ use tokio::time::{Duration, Instant};
 
 use super::cells::{Cells, UserCell, UserKey};
 use super::error::{BrokerError, MintError};
+use super::health::Trouble;
 use super::issued::{Issued, UserToken};
 use super::pause::TenantPause;
 use super::seat::Seat;
@@ -194,11 +195,9 @@ impl Desk {
     }
 
     /// Why the tenant is left alone at the moment, if it is.
-    pub fn trouble(&self) -> Option<&'static str> {
-        match self.pause.current() {
-            Some(_) => Some("client_refused"),
-            None => (!self.clients.budget.throttle_left().is_zero()).then_some("throttled"),
-        }
+    pub fn trouble(&self) -> Option<Trouble> {
+        let refused = self.pause.current().map(Trouble::refused);
+        refused.or_else(|| Trouble::throttled(self.clients.budget.throttle_left()))
     }
 
     /// Time is up: a token with little life left is still better than an error. Who stands in the

@@ -71,7 +71,7 @@ mod tests {
             scopes: scopes.clone(),
             optional_scopes: Vec::new(),
             allowed_origins: Vec::new(),
-            client_origins: arc_swap::ArcSwap::default(),
+            client_origins: arc_swap::ArcSwapOption::empty(),
             provision: None,
         };
         UserKey::new(

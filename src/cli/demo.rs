@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Args;
 
-use super::serve::{Running, report_panics, stop_signal};
+use super::serve::{Pace, Running, report_panics, stop_signal};
 use crate::app::live::Live;
 use crate::clock;
 use crate::config::{self, Sources};
@@ -29,6 +29,8 @@ pub(super) struct Options {
     /// Stop by itself after this many seconds; for tests
     #[arg(long, hide = true)]
     seconds: Option<u64>,
+    #[command(flatten)]
+    pace: Pace,
 }
 
 pub(super) fn run(options: &Options) -> anyhow::Result<()> {
@@ -45,7 +47,7 @@ pub(super) fn run(options: &Options) -> anyhow::Result<()> {
         report_panics();
         // Nobody changes this file, but the demo may be asked to read it again.
         let live = Live::new(config, sources, Watch::new(Vec::new()))?;
-        let running = Running::on(public, ops, live).await?;
+        let running = Running::on(public, ops, live, options.pace.every()).await?;
         let portal = tokio::net::TcpListener::from_std(portal)?;
         tokio::spawn(serve_portal(portal, port, running.public, simulator.url()));
         print(&running, &simulator.url(), port)?;
@@ -138,7 +140,7 @@ fn print(running: &Running, tenant: &str, port: u16) -> anyhow::Result<()> {
     let Running { public, ops, .. } = running;
     println!("\nOpen http://localhost:{port}\n");
     println!("It is a portal with a login of its own, and shows what the broker does for it.");
-    println!("The broker listens on http://{public}, its metrics are at http://{ops}/metrics,");
+    println!("The broker listens on http://{public}, its status page is http://{ops}/,");
     println!("a simulated tenant with the users Ann and Bob at {tenant}.\n");
     println!("A back end shows its key and names the user:\n");
     for user in ["ann", "bob"] {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use axum_server::Handle;
+use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, timeout_at};
 
@@ -24,7 +25,32 @@ const METRICS_UPKEEP: Duration = Duration::from_secs(5);
 /// The start waits this long for the shared tier. Without it the broker serves alone.
 const SHARED_PATIENCE: Duration = Duration::from_secs(3);
 
-pub(super) fn run(files: &ConfigFiles) -> anyhow::Result<()> {
+#[derive(Args)]
+pub(super) struct Options {
+    #[command(flatten)]
+    files: ConfigFiles,
+    #[command(flatten)]
+    pace: Pace,
+}
+
+// How often a sample is taken for the status page.
+#[derive(Args)]
+pub(super) struct Pace {
+    /// Milliseconds between two samples of the status page; for tests
+    #[arg(long, hide = true)]
+    sample_every: Option<u64>,
+}
+
+impl Pace {
+    pub fn every(&self) -> Duration {
+        // An interval cannot be nothing.
+        let every = |millis: u64| Duration::from_millis(millis.max(1));
+        self.sample_every.map_or(ops::EVERY, every)
+    }
+}
+
+pub(super) fn run(options: &Options) -> anyhow::Result<()> {
+    let Options { files, pace } = options;
     let sources = files.sources();
     // The look comes first: what changes while the files are read is seen as a change.
     let watch = Watch::new(config::files(&sources));
@@ -35,7 +61,7 @@ pub(super) fn run(files: &ConfigFiles) -> anyhow::Result<()> {
     super::runtime()?.block_on(async {
         let (stop, at_once) = (stop_signal()?, stop_signals(2)?);
         let hangups = signal(SignalKind::hangup())?;
-        let running = Running::start(config, sources, watch).await?;
+        let running = Running::start(config, sources, watch, pace.every()).await?;
         tracing::info!(public = %running.public, ops = %running.ops, "listening");
         tokio::spawn(reload_on(hangups, Arc::clone(&running.live)));
         tokio::spawn(Arc::clone(&running.live).follow(watch::EVERY));
@@ -96,18 +122,25 @@ pub(super) struct Running {
 
 impl Running {
     /// Binds both listeners before anything is served, so that a port in use is found at once.
-    async fn start(config: Config, sources: Sources, watch: Watch) -> anyhow::Result<Self> {
+    async fn start(
+        config: Config,
+        sources: Sources,
+        watch: Watch,
+        pace: Duration,
+    ) -> anyhow::Result<Self> {
         let public = bind(config.server.listen, "server.listen")?;
         let ops = bind(config.ops.listen, "ops.listen")?;
         let live = Live::new(config, sources, watch)?;
-        Self::on(public, ops, live).await
+        Self::on(public, ops, live, pace).await
     }
 
-    /// Serves on these listeners, whatever the configuration says about addresses.
+    /// Serves on these listeners, whatever the configuration says about addresses. `pace` is that of
+    /// the status page.
     pub async fn on(
         public: TcpListener,
         ops: TcpListener,
         live: Arc<Live>,
+        pace: Duration,
     ) -> anyhow::Result<Self> {
         let app = live.app();
         let addresses = (public.local_addr()?, ops.local_addr()?);
@@ -117,6 +150,7 @@ impl Running {
             shared.ready(SHARED_PATIENCE).await;
         }
         origins::follow(&app, origins::EVERY).await;
+        let status = Arc::<ops::Status>::default();
         let handles = [Handle::new(), Handle::new()];
         let servers = [
             tokio::spawn(http::serve(
@@ -128,7 +162,7 @@ impl Running {
             )),
             tokio::spawn(http::serve(
                 ops,
-                ops::router(&live, addresses.1.ip()),
+                ops::router(&live, &status, addresses.1.ip()),
                 handles[1].clone(),
                 http::HEAD_TIMEOUT,
                 None,
@@ -137,6 +171,7 @@ impl Running {
         if let Some(tls) = tls {
             tokio::spawn(tls.renew(watch::EVERY));
         }
+        tokio::spawn(status.follow(Arc::clone(&live), pace));
         if let Some(metrics) = app.metrics.clone() {
             tokio::spawn(async move {
                 loop {

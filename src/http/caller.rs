@@ -21,7 +21,7 @@ use crate::limits::Exceeded;
 use crate::session::back_end::{BackEnd, Permission};
 use crate::session::{Presented, SessionError};
 use crate::telemetry::audit::Decision;
-use crate::tenant::Tenant;
+use crate::tenant::{Tenant, TenantId};
 
 /// What becomes known of a request on its way, for the audit line.
 #[derive(Debug, Default)]
@@ -36,8 +36,12 @@ pub(super) struct Facts {
 }
 
 impl Facts {
-    /// Writes the audit line.
-    pub fn audit(&self, exchange: &Exchange, action: &str, problem: Option<&Problem>) {
+    /// Writes the audit line, and tells the problem which tenant it is about.
+    pub fn audit(&self, exchange: &Exchange, action: &str, mut problem: Option<&mut Problem>) {
+        if let Some(problem) = &mut problem {
+            problem.tenant = self.tenant();
+        }
+        let problem = problem.as_deref();
         let person = self.person.as_ref();
         let place = self.place.as_ref();
         let (tenant, user) = match (&self.named, person) {
@@ -71,6 +75,12 @@ impl Facts {
             },
             client: exchange.client,
         });
+    }
+
+    fn tenant(&self) -> Option<TenantId> {
+        let named = self.named.as_ref().map(|(tenant, _)| tenant);
+        let tenant = named.or_else(|| self.person.as_ref().map(|person| person.tenant()));
+        tenant.map(|tenant| tenant.id.clone())
     }
 }
 

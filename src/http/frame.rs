@@ -27,7 +27,10 @@ use super::problem::{Code, Problem};
 use super::tls::ClientNames;
 use crate::app::App;
 use crate::app::live::Live;
+use crate::clock;
 use crate::telemetry::metrics::Requests;
+use crate::telemetry::recent::Failure;
+use crate::tenant::TenantId;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -129,6 +132,7 @@ async fn frame(State(state): State<Frame>, mut request: Request, next: Next) -> 
 
     let problem = response.extensions_mut().remove::<Problem>();
     if let Some(problem) = &problem {
+        remember(&exchange, requests.route(), problem);
         let allow = response.headers_mut().remove(ALLOW);
         response = problem.render(&exchange.app.server.public_url, exchange.request_id());
         response
@@ -141,6 +145,30 @@ async fn frame(State(state): State<Frame>, mut request: Request, next: Next) -> 
         started.elapsed(),
     );
     response
+}
+
+/// For the status page: what an operator may want to know of. The rest is everyday life.
+fn remember(exchange: &Exchange, route: &'static str, problem: &Problem) {
+    if matches!(
+        problem.code,
+        Code::SessionMissing
+            | Code::SessionExpired
+            | Code::RenewalTooSoon
+            | Code::NotFound
+            | Code::MethodNotAllowed
+    ) {
+        return;
+    }
+    exchange.app.recent.note(&Failure {
+        at: clock::now(),
+        request_id: exchange.request_id(),
+        route,
+        status: problem.code.status().as_u16(),
+        code: problem.code.as_str(),
+        why: problem.why(),
+        tenant: problem.tenant.as_ref().map_or("", TenantId::as_str),
+        origin: exchange.origin.listed().unwrap_or_default(),
+    });
 }
 
 async fn guarded(exchange: &Exchange, request: Request, next: Next) -> Response {

@@ -38,8 +38,8 @@ pub(super) struct LogoutRequest {
 /// Idempotent: what has ended already is 204 as well.
 pub(super) async fn logout(Extension(exchange): Extension<Exchange>, request: Request) -> Response {
     let mut facts = Facts::default();
-    let outcome = answer(&exchange, request, &mut facts).await;
-    facts.audit(&exchange, ACTION, outcome.as_ref().err());
+    let mut outcome = answer(&exchange, request, &mut facts).await;
+    facts.audit(&exchange, ACTION, outcome.as_mut().err());
     outcome.map(|()| StatusCode::NO_CONTENT).into_response()
 }
 

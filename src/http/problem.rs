@@ -17,6 +17,7 @@ use crate::limits::{Exceeded, Limit};
 use crate::mapping::MappingError;
 use crate::qlik::QlikError;
 use crate::session::SessionError;
+use crate::tenant::TenantId;
 
 pub use code::Code;
 
@@ -50,6 +51,8 @@ pub struct Problem {
     retry_after: Option<Duration>,
     /// What the audit line says besides: for the operator, not for the caller.
     why: &'static str,
+    /// Which tenant it is about, once that is known. Not for the caller either.
+    pub tenant: Option<TenantId>,
 }
 
 impl Problem {
@@ -61,6 +64,7 @@ impl Problem {
             detail: detail.into(),
             retry_after: None,
             why: "",
+            tenant: None,
         }
     }
 

@@ -33,8 +33,8 @@ pub(super) async fn service_token(
     request: Request,
 ) -> Response {
     let mut facts = Facts::default();
-    let outcome = answer(&exchange, request, &mut facts).await;
-    facts.audit(&exchange, ACTION, outcome.as_ref().err());
+    let mut outcome = answer(&exchange, request, &mut facts).await;
+    facts.audit(&exchange, ACTION, outcome.as_mut().err());
     outcome.into_response()
 }
 

@@ -85,8 +85,8 @@ pub(super) async fn sessions(
     request: Request,
 ) -> Response {
     let mut facts = Facts::default();
-    let outcome = answer(&exchange, request, &mut facts).await;
-    facts.audit(&exchange, ACTION, outcome.as_ref().err());
+    let mut outcome = answer(&exchange, request, &mut facts).await;
+    facts.audit(&exchange, ACTION, outcome.as_mut().err());
     outcome
         .map(|made| (StatusCode::CREATED, Json(made)))
         .into_response()

@@ -8,6 +8,7 @@ use axum::response::Response;
 use serde_json::{Value, json};
 
 use super::{answer, json};
+use crate::app::App;
 use crate::app::live::Live;
 use crate::telemetry::metrics;
 
@@ -50,10 +51,15 @@ pub(super) async fn readyz(State(live): State<Arc<Live>>) -> Response {
     json(status, &body)
 }
 
-pub(super) async fn metrics_text(State(live): State<Arc<Live>>) -> Response {
-    let app = live.app();
+/// Brings the gauges up to date that nobody sets when they change.
+pub(super) fn measure(app: &App) {
     metrics::cached_users().set(app.broker.cached_users() as f64);
     app.broker.measure();
+}
+
+pub(super) async fn metrics_text(State(live): State<Arc<Live>>) -> Response {
+    let app = live.app();
+    measure(&app);
     match &app.metrics {
         Some(metrics) => answer(StatusCode::OK, PROMETHEUS_TEXT, metrics.render()),
         None => answer(

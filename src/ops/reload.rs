@@ -110,7 +110,7 @@ fn shows(headers: &HeaderMap, token: &Secret) -> bool {
 }
 
 /// Whether the request names a host that cannot be a page's own: a public name would have a dot.
-fn is_named_directly(uri: &Uri, headers: &HeaderMap) -> bool {
+pub(super) fn is_named_directly(uri: &Uri, headers: &HeaderMap) -> bool {
     let mut hosts = headers.get_all(HOST).iter();
     let (Some(host), None) = (hosts.next(), hosts.next()) else {
         return false;

@@ -5,6 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Map, Value, json};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::key_pair::KeyPair;
@@ -129,6 +130,29 @@ struct State {
     current: Arc<Key>,
     /// What was current before the sources changed: a tenant may not know the new key yet.
     spare: Option<Arc<Key>>,
+    /// Which one is current, counted from 1, and since when.
+    generation: u32,
+    since: Instant,
+}
+
+impl State {
+    /// Another key is current from now on. Returns the former one.
+    fn change(&mut self, key: &Arc<Key>) -> Arc<Key> {
+        self.generation += 1;
+        self.since = Instant::now();
+        std::mem::replace(&mut self.current, Arc::clone(key))
+    }
+}
+
+/// Which secret or private key a client uses.
+#[derive(Clone, Copy, Debug)]
+pub struct InUse {
+    /// Its place in the list, from 1; 0 when it is not listed any more.
+    pub place: usize,
+    /// The how manieth since the process started, from 1.
+    pub generation: u32,
+    /// Since when.
+    pub since: Instant,
 }
 
 impl Prover {
@@ -141,6 +165,8 @@ impl Prover {
             read: proof.read(),
             proof,
             spare: None,
+            generation: 1,
+            since: Instant::now(),
         };
         Ok(Self {
             client_id,
@@ -179,7 +205,7 @@ impl Prover {
     pub fn keep(&self, accepted: &Arc<Key>, refused: &[Arc<Key>]) {
         let mut state = self.state();
         if refused.contains(&state.current) {
-            state.current = Arc::clone(accepted);
+            state.change(accepted);
         }
     }
 
@@ -200,8 +226,7 @@ impl Prover {
             keys.next().filter(|_| !is_listed)
         });
         if let Some(next) = next.filter(|next| **next != state.current).cloned() {
-            let former = std::mem::replace(&mut state.current, next);
-            state.spare = Some(former);
+            state.spare = Some(state.change(&next));
         }
         state.read = read;
         true
@@ -217,6 +242,18 @@ impl Prover {
         let mut read = proof.read().into_iter();
         read.position(|key| key.as_ref() == Some(&current))
             .map_or(0, |place| place + 1)
+    }
+
+    /// Which key is in use, as far as the sources were read; a file is not looked at.
+    pub fn in_use(&self) -> InUse {
+        let state = self.state();
+        let mut read = state.read.iter();
+        let place = read.position(|key| key.as_ref() == Some(&state.current));
+        InUse {
+            place: place.map_or(0, |place| place + 1),
+            generation: state.generation,
+            since: state.since,
+        }
     }
 
     /// Adds the client's proof to a token request. Called once per try, so that every assertion

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::AccessToken;
 use super::answer::parse_token;
-use super::credential::{Credential, Key, Prover};
+use super::credential::{Credential, InUse, Key, Prover};
 use super::error::{QlikError, classify};
 use super::tries::{Tries, within};
 use crate::budget::Granted;
@@ -97,6 +97,11 @@ impl QlikClient {
             self.tell_secret_in_use();
         }
         changed
+    }
+
+    /// Which of its secrets or keys is in use.
+    pub fn secret_in_use(&self) -> InUse {
+        self.prover.in_use()
     }
 
     fn tell_secret_in_use(&self) {

@@ -14,18 +14,18 @@ use super::build;
 
 pub use handles::{Issuing, Requests, TokenSource};
 
-const REQUESTS: &str = "qtb_requests_total";
-const REQUEST_SECONDS: &str = "qtb_request_seconds";
-const TOKENS_ISSUED: &str = "qtb_tokens_issued_total";
-const TOKEN_LIFE: &str = "qtb_token_life_seconds";
+pub(crate) const REQUESTS: &str = "qtb_requests_total";
+pub(crate) const REQUEST_SECONDS: &str = "qtb_request_seconds";
+pub(crate) const TOKENS_ISSUED: &str = "qtb_tokens_issued_total";
+pub(crate) const TOKEN_LIFE: &str = "qtb_token_life_seconds";
 const UPSTREAM_CALLS: &str = "qtb_upstream_calls_total";
 const UPSTREAM_SECONDS: &str = "qtb_upstream_seconds";
 const REFRESHES: &str = "qtb_refreshes_total";
 const SESSION_QUESTIONS: &str = "qtb_session_questions_total";
 const IDENTITY_HEADERS_REFUSED: &str = "qtb_identity_headers_refused_total";
 const SHARED_UP: &str = "qtb_shared_up";
-const SHARED_OPERATIONS: &str = "qtb_shared_operations_total";
-const BUDGET_AVAILABLE: &str = "qtb_budget_available";
+pub(crate) const SHARED_OPERATIONS: &str = "qtb_shared_operations_total";
+pub(crate) const BUDGET_AVAILABLE: &str = "qtb_budget_available";
 const WAITING: &str = "qtb_waiting";
 const LIMITED: &str = "qtb_limited_total";
 const CACHED_USERS: &str = "qtb_cached_users";

@@ -1,6 +1,7 @@
 // The program under test, and what ends with the tests.
 
 import { spawn } from "node:child_process";
+import { randomUUID } from "node:crypto";
 import { once } from "node:events";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -61,14 +62,14 @@ export function demo() {
   });
 }
 
-/** A broker with this configuration, on a free port. */
-export function serve(configuration) {
-  const file = join(scratch, "broker.toml");
+/** A broker with this configuration, on free ports: that for everybody, and that of the operators. */
+export function serve(configuration, ...options) {
+  const file = join(scratch, `broker-${randomUUID()}.toml`);
   writeFileSync(file, configuration);
-  return run(["serve", "--config", file], (line) => {
+  return run(["serve", "--config", file, ...options], (line) => {
     if (!line.includes('"message":"listening"')) return undefined;
-    const port = /"public":"127\.0\.0\.1:(\d+)"/.exec(line)?.[1];
-    return { port: Number(port) };
+    const [port, ops] = ["public", "ops"].map((name) => new RegExp(`"${name}":"127\\.0\\.0\\.1:(\\d+)"`).exec(line)?.[1]);
+    return { port: Number(port), ops: Number(ops) };
   });
 }
 

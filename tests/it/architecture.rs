@@ -180,6 +180,7 @@ const FOREIGN: &[(&str, &[&str])] = &[
     ("jsonschema", &["config"]),
     ("toml", &["config", "cli/provision", "provision/table"]),
     ("indicatif", &["cli/provision"]),
+    ("maud", &["ops/status"]),
     ("metrics", &["telemetry/metrics"]),
     ("metrics_exporter_prometheus", &["telemetry/metrics", "app"]),
     ("backon", &["qlik/admin", "qlik/management", "qlik/tries"]),

@@ -218,6 +218,8 @@ pub struct Broker {
     pub ops: SocketAddr,
     pub http: Client,
     pub live: Arc<Live>,
+    /// What its status page knows of the last hour: a sample is taken when the test says so.
+    pub status: Arc<ops::Status>,
     /// What it reads again when it is told to.
     pub file: Scratch,
     handles: [Handle<SocketAddr>; 2],
@@ -328,7 +330,8 @@ impl Broker {
         let [address, ops] = [0, 1].map(|index: usize| listeners[index].local_addr().unwrap());
         let address = SocketAddr::from(([127, 0, 0, 1], address.port()));
         let handles = [Handle::new(), Handle::new()];
-        let routers = [http::router(&live), ops::router(&live, ops.ip())];
+        let status = Arc::default();
+        let routers = [http::router(&live), ops::router(&live, &status, ops.ip())];
         for ((listener, router), handle) in listeners.into_iter().zip(routers).zip(&handles) {
             let handle = handle.clone();
             let acceptor = acceptor.take();
@@ -346,6 +349,7 @@ impl Broker {
             ops,
             http,
             live,
+            status,
             file,
             handles,
         }

@@ -55,6 +55,7 @@ mod service;
 mod shared;
 mod shutdown;
 mod simulator;
+mod status;
 mod tls;
 mod tokens;
 mod trusted_header;

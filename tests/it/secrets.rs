@@ -115,24 +115,14 @@ async fn no_secret_token_session_or_user_reaches_logs_errors_metrics_or_answers(
         .collect();
     secrets.extend(parts);
 
-    answers += &serving
-        .http
-        .get(format!("{}/metrics", serving.ops))
-        .send()
-        .await
-        .unwrap()
-        .text()
-        .await
-        .unwrap();
-    answers += &serving
-        .http
-        .get(format!("{}/readyz", serving.ops))
-        .send()
-        .await
-        .unwrap()
-        .text()
-        .await
-        .unwrap();
+    let ops = async |path: &str| {
+        let asking = serving.http.get(format!("{}{path}", serving.ops)).send();
+        asking.await.unwrap().text().await.unwrap()
+    };
+    answers += &(ops("/metrics").await + &ops("/readyz").await);
+    // For the operator, who may know more than the caller.
+    let page = ops("/").await;
+    assert!(page.contains("401 session_invalid"));
     let logs = serving.stop();
     assert!(
         logs.lines().count() > 25 && logs.contains("\"target\":\"audit\""),
@@ -147,6 +137,7 @@ async fn no_secret_token_session_or_user_reaches_logs_errors_metrics_or_answers(
     for secret in &secrets {
         assert!(!logs.contains(secret.as_str()), "in the logs: {secret}");
         assert!(!answers.contains(secret.as_str()), "in an answer: {secret}");
+        assert!(!page.contains(secret.as_str()), "on the page: {secret}");
     }
     for line in logs.lines() {
         let line: Value = serde_json::from_str(line).unwrap();

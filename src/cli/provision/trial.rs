@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use arc_swap::ArcSwapOption;
 use tokio::time::{Duration, sleep};
 
 use super::input::Job;
@@ -78,7 +78,7 @@ pub(super) fn config(
         scopes: wish.scopes.clone(),
         optional_scopes: Vec::new(),
         allowed_origins,
-        client_origins: ArcSwap::default(),
+        client_origins: ArcSwapOption::empty(),
         provision: None,
     };
     TenantConfig {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use arc_swap::ArcSwapOption;
 
 use super::super::problem::Report;
 use super::super::{Fingerprint, TenantConfig, raw};
@@ -90,7 +90,7 @@ fn tenant(report: &mut Report, path: &str, id: TenantId, raw: raw::Tenant) -> Op
         scopes: scopes?,
         optional_scopes: optional_scopes?,
         allowed_origins: allowed_origins?,
-        client_origins: ArcSwap::default(),
+        client_origins: ArcSwapOption::empty(),
         provision: others.provision.ok()?,
     };
     let credential = Credential {
