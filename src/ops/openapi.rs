@@ -28,6 +28,9 @@ pub fn document() -> String {
     add("/readyz", readable(readyz()));
     add("/metrics", readable(metrics()));
     add("/openapi.json", readable(openapi()));
+    add("/", readable(status()));
+    add("/status.css", readable(part("statusStyle", "text/css")));
+    add("/status.svg", readable(part("statusIcon", "image/svg+xml")));
     add("/reload", PathItem::new(HttpMethod::Post, reload()));
     if let Some(health) = document.paths.paths.get_mut("/healthz") {
         let both = document.servers.iter().flatten().cloned().chain([here()]);
@@ -81,6 +84,27 @@ fn metrics() -> Operation {
     operation("metrics", "Metrics for Prometheus")
         .response("200", plain("The text format, version 0.0.4"))
         .response("503", plain("Another recorder is in the process"))
+        .build()
+}
+
+fn status() -> Operation {
+    let page = |about, kind| answer(about, kind, text("For people")).build();
+    let forbidden = "`Host` is a name that a page could have";
+    operation(
+        "status",
+        "The status page: how the broker is, and how the last hour went",
+    )
+    .response("200", page("The page", "text/html"))
+    .response("403", page(forbidden, "text/plain"))
+    .response("500", page("A bug", "text/plain"))
+    .build()
+}
+
+/// What the status page loads.
+fn part(id: &str, kind: &str) -> Operation {
+    let part = answer("The same at any time", kind, text("For the browser"));
+    operation(id, "A part of the status page")
+        .response("200", part.build())
         .build()
 }
 
