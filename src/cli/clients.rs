@@ -108,9 +108,9 @@ async fn list(options: &ListOptions) -> anyhow::Result<()> {
     clients.sort_by(|one, other| one.client_name.cmp(&other.client_name));
     let clients: Vec<_> = clients.iter().map(|client| tenant.shown(client)).collect();
     if options.json {
-        clients
-            .iter()
-            .for_each(|shown| println!("{}", shown.json()));
+        for shown in &clients {
+            println!("{}", shown.json());
+        }
     } else {
         print!("{}", table(&clients));
     }

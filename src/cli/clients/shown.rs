@@ -105,7 +105,7 @@ impl Shown {
         lines.extend(self.used_by.iter().map(|place| ("used by", place.clone())));
         let lines = lines.iter();
         let lines = lines.map(|(name, value)| format!("{name:8} {}\n", or_dash(value)));
-        lines.collect()
+        lines.collect::<Vec<_>>().concat()
     }
 
     fn cells(&self) -> [String; 9] {
