@@ -52,6 +52,9 @@ impl Facts {
             ),
             (None, None) => ("", ""),
         };
+        if let Some(trace) = exchange.trace.as_ref().filter(|_| !tenant.is_empty()) {
+            trace.tenant(tenant);
+        }
         let issued = self.issued.as_ref();
         exchange.app.audit.decision(&Decision {
             action,

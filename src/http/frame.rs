@@ -1,13 +1,13 @@
 //! What holds for every request and every answer, whatever the route: the request id, the
 //! deadline, the number in flight, panics, the fixed headers, CORS, and the shape of errors.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{ConnectInfo, MatchedPath, Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::{
     ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_SECURITY_POLICY, REFERRER_POLICY,
     STRICT_TRANSPORT_SECURITY, VARY, X_CONTENT_TYPE_OPTIONS,
@@ -16,12 +16,12 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
-use ipnet::IpNet;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
 use super::MAX_HEAD_BYTES;
+use super::address::{client_address, peer};
 use super::cors::PageOrigin;
 use super::problem::{Code, Problem};
 use super::tls::ClientNames;
@@ -30,17 +30,19 @@ use crate::app::live::Live;
 use crate::clock;
 use crate::telemetry::metrics::Requests;
 use crate::telemetry::recent::Failure;
+use crate::telemetry::traces::{Asked, Trace};
 use crate::tenant::TenantId;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// The rooms behind keep the deadline themselves and answer better than this layer can.
 const DEADLINE_GRACE: Duration = Duration::from_millis(500);
 /// A year (RFC 6797, 6.1). Whether subdomains are served over TLS is not ours to say.
 const HSTS: HeaderValue = HeaderValue::from_static("max-age=31536000");
 const OVERLOADED_RETRY: Duration = Duration::from_secs(1);
 
-/// The labels of metrics; the last one stands for all other paths.
+/// Stands for all paths that are none of ours.
+const OTHER: &str = "other";
+/// The labels of metrics.
 const ROUTES: [&str; 10] = [
     "/session-token",
     "/sessions",
@@ -51,7 +53,7 @@ const ROUTES: [&str; 10] = [
     "/client.global.js",
     "/client.d.ts",
     "/problems/{code}",
-    "other",
+    OTHER,
 ];
 
 #[derive(Clone)]
@@ -74,6 +76,8 @@ pub(super) struct Exchange {
     pub names: ClientNames,
     /// The client's address; that of the last untrusted hop where proxies are trusted.
     pub client: IpAddr,
+    /// What is traced of it, if anything is.
+    pub trace: Option<Trace>,
     /// The place among the requests in flight.
     place: Arc<Mutex<Option<OwnedSemaphorePermit>>>,
 }
@@ -82,7 +86,8 @@ impl Exchange {
     /// What is logged on behalf of this request carries its id. A hit logs nothing but its audit
     /// line, and is spared the span.
     pub fn span(&self) -> tracing::Span {
-        tracing::error_span!("request", request_id = self.request_id())
+        let trace_id = self.trace.as_ref().map(Trace::id);
+        tracing::error_span!("request", request_id = self.request_id(), trace_id)
     }
 
     /// From now on the request is not in flight, but waits for something: the broker bounds those.
@@ -116,19 +121,34 @@ async fn frame(State(state): State<Frame>, mut request: Request, next: Next) -> 
     let app = state.live.app();
     let started = Instant::now();
     let peer = peer(&request);
+    let requests = requests_of(&state.requests, &request);
+    let request_id = request_id(request.headers());
+    let asked = Asked {
+        method: request.method(),
+        route: Some(requests.route()).filter(|route| *route != OTHER),
+        request_id: &request_id,
+        headers: request.headers(),
+        peer,
+    };
+    let trace = app.sampling.begin(&asked);
     let exchange = Exchange {
-        request_id: request_id(request.headers()),
+        request_id,
         deadline: started + app.request_timeout(),
         origin: PageOrigin::of(&app, request.headers()),
         place: Arc::default(),
         peer,
         names: request.extensions_mut().remove().unwrap_or_default(),
         client: client_address(peer, request.headers(), &app.server.trusted_proxies),
+        trace,
         app,
     };
-    let requests = requests_of(&state.requests, &request);
     request.extensions_mut().insert(exchange.clone());
-    let mut response = guarded(&exchange, request, next).await;
+    let answering = guarded(&exchange, request, next);
+    let mut response = match &exchange.trace {
+        None => answering.await,
+        // In a box: those that are not traced shall not pay for it.
+        Some(trace) => Box::pin(trace.around(answering)).await,
+    };
 
     let problem = response.extensions_mut().remove::<Problem>();
     if let Some(problem) = &problem {
@@ -140,10 +160,11 @@ async fn frame(State(state): State<Frame>, mut request: Request, next: Next) -> 
             .extend(allow.map(|allow| (ALLOW, allow)));
     }
     finish(&exchange, problem.as_ref(), &mut response);
-    requests.answered(
-        problem.map(|problem| problem.code.as_str()),
-        started.elapsed(),
-    );
+    let code = problem.map(|problem| problem.code.as_str());
+    if let Some(trace) = &exchange.trace {
+        trace.answered(response.status().as_u16(), code);
+    }
+    requests.answered(code, started.elapsed());
     response
 }
 
@@ -282,35 +303,6 @@ fn requests_of<'a>(all: &'a [Requests], request: &Request) -> &'a Requests {
         .iter()
         .find(|requests| Some(requests.route()) == matched);
     found.unwrap_or(&all[all.len() - 1])
-}
-
-/// Canonical: an IPv4 peer of an IPv6 socket is the IPv4 address.
-fn peer(request: &Request) -> IpAddr {
-    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
-    peer.map_or(IpAddr::from([0, 0, 0, 0]), |info| {
-        info.0.ip().to_canonical()
-    })
-}
-
-/// `X-Forwarded-For` is read from right to left for as long as the hop that wrote it is trusted.
-fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
-    let mut address = peer;
-    if trusted.is_empty() {
-        return address;
-    }
-    let is_trusted = |address: &IpAddr| trusted.iter().any(|network| network.contains(address));
-    let headers = headers
-        .get_all(FORWARDED_FOR)
-        .iter()
-        .filter_map(|value| value.to_str().ok());
-    let hops: Vec<&str> = headers.flat_map(|value| value.split(',')).collect();
-    for hop in hops.into_iter().rev() {
-        match hop.trim().parse::<IpAddr>() {
-            Ok(hop) if is_trusted(&address) => address = hop.to_canonical(),
-            _ => break,
-        }
-    }
-    address
 }
 
 #[cfg(test)]
