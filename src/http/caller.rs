@@ -87,6 +87,20 @@ impl Facts {
     }
 }
 
+/// Writes the audit line of a POST that no handler answers, if it is to one of the routes that have one.
+pub(super) fn audit_unhandled(exchange: &Exchange, route: &str, problem: &Problem) {
+    let audited = [
+        "POST /session-token",
+        "POST /sessions",
+        "POST /service-token",
+        "POST /logout",
+    ];
+    let is_this = |action: &&str| action.strip_prefix("POST ") == Some(route);
+    if let Some(action) = audited.into_iter().find(is_this) {
+        Facts::default().audit(exchange, action, Some(problem));
+    }
+}
+
 /// Why a caller was not let in.
 #[derive(Debug)]
 pub(super) enum NotAdmitted {

@@ -12,7 +12,7 @@ use axum::http::header::{
     ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_SECURITY_POLICY, REFERRER_POLICY,
     STRICT_TRANSPORT_SECURITY, VARY, X_CONTENT_TYPE_OPTIONS,
 };
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
@@ -22,6 +22,7 @@ use uuid::Uuid;
 
 use super::MAX_HEAD_BYTES;
 use super::address::{client_address, peer};
+use super::caller::audit_unhandled;
 use super::cors::PageOrigin;
 use super::problem::{Code, Problem};
 use super::tls::ClientNames;
@@ -143,7 +144,7 @@ async fn frame(State(state): State<Frame>, mut request: Request, next: Next) -> 
         app,
     };
     request.extensions_mut().insert(exchange.clone());
-    let answering = guarded(&exchange, request, next);
+    let answering = guarded(&exchange, requests.route(), request, next);
     let mut response = match &exchange.trace {
         None => answering.await,
         // In a box: those that are not traced shall not pay for it.
@@ -192,16 +193,28 @@ fn remember(exchange: &Exchange, route: &'static str, problem: &Problem) {
     });
 }
 
-async fn guarded(exchange: &Exchange, request: Request, next: Next) -> Response {
+async fn guarded(
+    exchange: &Exchange,
+    route: &'static str,
+    request: Request,
+    next: Next,
+) -> Response {
     if head_bytes(&request) > MAX_HEAD_BYTES {
         let close = [(CONNECTION, HeaderValue::from_static("close"))];
         return (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, close).into_response();
     }
+    let is_post = request.method() == Method::POST;
+    let refuse = |problem: Problem| {
+        if is_post {
+            audit_unhandled(exchange, route, &problem);
+        }
+        problem.into_response()
+    };
     // Whether the process lives must be seen just when it is overloaded.
     let is_probe = request.uri().path() == "/healthz";
     let place = Arc::clone(&exchange.app.places).try_acquire_owned();
     if place.is_err() && !is_probe {
-        return overloaded().into_response();
+        return refuse(overloaded());
     }
     *exchange.place() = place.ok();
     let answering = AssertUnwindSafe(next.run(request)).catch_unwind();
@@ -209,17 +222,17 @@ async fn guarded(exchange: &Exchange, request: Request, next: Next) -> Response 
     exchange.give_up_place();
     match answered {
         Ok(Ok(response)) => response,
-        Ok(Err(_panic)) => Problem::new(
+        Ok(Err(_panic)) => refuse(Problem::new(
             Code::Internal,
             "The broker failed. Please report this with the request id.",
-        )
-        .into_response(),
-        Err(_elapsed) => Problem::new(
-            Code::TenantUnavailable,
-            "The request was not answered in time.",
-        )
-        .retry_after(OVERLOADED_RETRY)
-        .into_response(),
+        )),
+        Err(_elapsed) => {
+            let problem = Problem::new(
+                Code::TenantUnavailable,
+                "The request was not answered in time.",
+            );
+            refuse(problem.retry_after(OVERLOADED_RETRY))
+        }
     }
 }
 
@@ -361,7 +374,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_panic_is_answered_and_the_process_lives() {
+    async fn c39_a_panic_is_answered_and_the_process_lives() {
         let routes = Router::new()
             .route(
                 "/panics",

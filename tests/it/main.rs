@@ -9,6 +9,7 @@
 )]
 
 mod architecture;
+mod audit;
 mod budget;
 mod causes;
 mod certificates;
