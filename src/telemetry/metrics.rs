@@ -73,7 +73,10 @@ fn recorder() -> Option<PrometheusHandle> {
         UPSTREAM_CALLS,
         "Calls to a tenant, by call and outcome; every try counts"
     );
-    describe_histogram!(UPSTREAM_SECONDS, "Time a tenant took, by call");
+    describe_histogram!(
+        UPSTREAM_SECONDS,
+        "Time a tenant took, by tenant, call and outcome"
+    );
     describe_counter!(
         SPANS,
         "Spans of traces, by outcome (sent, or dropped because the collector did not take them)"
@@ -171,7 +174,8 @@ pub fn upstream(tenant: &str, call: UpstreamCall, outcome: &'static str, took: D
     let (tenant, call) = (tenant.to_owned(), call.as_str());
     counter!(UPSTREAM_CALLS, "tenant" => tenant.clone(), "call" => call, "outcome" => outcome)
         .increment(1);
-    histogram!(UPSTREAM_SECONDS, "tenant" => tenant, "call" => call).record(took);
+    histogram!(UPSTREAM_SECONDS, "tenant" => tenant, "call" => call, "outcome" => outcome)
+        .record(took);
 }
 
 /// Counts spans that the collector took, or did not.

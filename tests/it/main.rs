@@ -38,6 +38,7 @@ mod keeper;
 mod limits;
 mod logout;
 mod logs;
+mod metrics;
 mod morning;
 mod nginx;
 mod openapi;
