@@ -29,6 +29,7 @@ use crate::shared::Shared;
 use crate::telemetry::audit::Audit;
 use crate::telemetry::metrics;
 use crate::telemetry::recent::Recent;
+use crate::telemetry::traces::Sampling;
 use crate::tenant::TenantId;
 
 use around::Around;
@@ -62,6 +63,8 @@ pub struct App {
     pub ops: config::Ops,
     /// The pages that any tenant allows.
     pub origins: PageOrigins,
+    /// Which requests are traced.
+    pub sampling: Sampling,
     /// Requests that may still come in before they are shed.
     pub places: Arc<Semaphore>,
     /// The metrics of this process; `None` if another recorder is installed.
@@ -174,6 +177,7 @@ impl App {
                 None => limits,
             },
             ops: config.ops,
+            sampling: config.telemetry.sampling,
             places: same_bound.map_or_else(
                 || Arc::new(Semaphore::new(max_in_flight)),
                 |previous| Arc::clone(&previous.places),

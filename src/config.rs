@@ -25,7 +25,6 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use serde_json::Value;
-use tracing_subscriber::filter::LevelFilter;
 
 use crate::limits::Rates;
 use crate::outbound::Proxy;
@@ -40,7 +39,9 @@ use crate::session::jwt::JwtRules;
 use crate::session::portal_check::PortalCheckRules;
 use crate::session::trusted_header::TrustedHeaderRules;
 use crate::shared::SharedSettings;
-use crate::telemetry::LogFormat;
+use crate::telemetry::export::Collector;
+use crate::telemetry::traces::Sampling;
+use crate::telemetry::{Levels, LogFormat};
 use crate::tenant::{Rate, ScopeSet, Tenant, TenantId};
 use crate::tls::TlsSources;
 
@@ -90,6 +91,8 @@ pub struct Config {
     pub log: Log,
     /// The audit lines.
     pub audit: Audit,
+    /// Where traces go.
+    pub telemetry: Telemetry,
     /// The way to the tenants.
     pub proxy: Proxy,
     /// The tokens that are kept.
@@ -150,12 +153,12 @@ pub struct Ops {
 }
 
 /// `[log]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Log {
     /// How much.
-    pub level: LevelFilter,
-    /// For whom.
-    pub format: LogFormat,
+    pub level: Levels,
+    /// For whom; where that is not said, it depends on where the lines go.
+    pub format: Option<LogFormat>,
 }
 
 /// `[audit]`.
@@ -163,6 +166,15 @@ pub struct Log {
 pub struct Audit {
     /// Keys the hash that stands for a user; random when absent.
     pub key: Option<Secret>,
+}
+
+/// `[telemetry]`.
+#[derive(Clone, Debug)]
+pub struct Telemetry {
+    /// Takes the traces; without one there are none.
+    pub collector: Option<Collector>,
+    /// Which requests are traced.
+    pub sampling: Sampling,
 }
 
 /// `[cache]`.
@@ -284,10 +296,9 @@ pub(crate) fn load_by(schema: &Schema, sources: &Sources) -> Result<Config, Prob
         problems,
         warnings: Vec::new(),
     };
-    let later = validate::later::refuse(&mut value, &mut report);
-    check::against(schema, &mut value, &later, &mut report);
+    check::against(schema, &mut value, &mut report);
     let fingerprints = Fingerprints::of(&value);
-    let config = validate::typed(&value, &later, &mut report);
+    let config = validate::typed(&value, &mut report);
 
     let problem::Report {
         mut problems,

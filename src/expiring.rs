@@ -4,8 +4,8 @@
 //! and it never trades a live value for an error. It serves a user's token as well as an issuer's
 //! key set. How many cells exist is the worry of whoever owns them.
 //!
-//! A load runs in its own task with the caller's span, so a caller who leaves takes nothing with
-//! it. A failure is remembered for a pause, shared by all who ask meanwhile, and then forgotten.
+//! A load runs in its own task with the caller's span and trace, so a caller who leaves takes nothing
+//! with it. A failure is remembered for a pause, shared by all who ask meanwhile, and then forgotten.
 
 mod error;
 mod flight;
@@ -19,7 +19,8 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::Instant;
-use tracing::Instrument;
+
+use crate::telemetry::traces::carried;
 
 use flight::Flight;
 
@@ -270,7 +271,7 @@ where
         };
         if flight.paused().is_none() {
             let refreshing = Arc::clone(self).load(flight, load());
-            tokio::spawn(async move { drop(refreshing.await) }.in_current_span());
+            tokio::spawn(carried(async move { drop(refreshing.await) }));
         }
     }
 
@@ -282,7 +283,7 @@ where
     where
         Fut: Future<Output = Result<Lease<T>, E>> + Send + 'static,
     {
-        let task = tokio::spawn(Arc::clone(self).load(flight, loading).in_current_span());
+        let task = tokio::spawn(carried(Arc::clone(self).load(flight, loading)));
         task.await.unwrap_or(Err(CellError::Panicked))
     }
 

@@ -1,6 +1,7 @@
 //! The public HTTP API. Everything about HTTP ends here: the rooms behind it know no status, no
 //! header and no CORS.
 
+mod address;
 mod answer;
 mod body;
 mod caller;

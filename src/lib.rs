@@ -29,7 +29,7 @@
 //! | [`tls`], [`watch`] | the listener's certificate; files that change |
 //! | [`shared`] | what several replicas share, in Redis or Valkey |
 //! | [`outbound`] | HTTP clients: no redirects, verified TLS, capped bodies |
-//! | [`telemetry`] | logs, audit lines, metrics |
+//! | [`telemetry`] | logs, audit lines, metrics, traces |
 //! | [`secret`], [`clock`], [`digest`] | what must not be printed; what time it is; cache keys |
 //! | `json` | objects that every request writes |
 //! | `fuzzing` | what fuzzing reaches behind the doors; in no release |

@@ -1,40 +1,45 @@
-//! What the broker says about itself: logs, audit lines and metrics.
+//! What the broker says about itself: logs, audit lines, metrics and traces.
 
 pub mod audit;
 pub mod build;
+pub mod export;
+mod levels;
 mod lines;
 pub mod metrics;
+mod pretty;
 pub mod recent;
+pub mod traces;
+pub mod upstream;
 
 use std::io::IsTerminal;
 
-use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt};
 
+pub use levels::{Levels, LevelsError};
 pub use lines::LinesGuard;
 
-/// Libraries may log requests and headers below this level; the broker's own code never does.
-const FOREIGN_LEVEL: LevelFilter = LevelFilter::WARN;
-
 /// How log lines are written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
     /// One JSON object per line.
-    #[default]
     Json,
     /// For people at a terminal.
     Pretty,
 }
 
-/// Starts logging to standard output. Keep the guard: dropping it writes out what is buffered.
-pub fn start(level: LevelFilter, format: LogFormat) -> std::io::Result<LinesGuard> {
+/// Starts logging to standard output. Without a format it is for people where that is a terminal, and
+/// JSON elsewhere. Keep the guard: dropping it writes out what is buffered.
+pub fn start(levels: &Levels, format: Option<LogFormat>) -> std::io::Result<LinesGuard> {
     let (lines, guard) = lines::start_once()?;
-    let ours = Targets::new()
-        .with_default(FOREIGN_LEVEL.min(level))
-        .with_target(env!("CARGO_CRATE_NAME"), level);
-    let layer = match format {
+    let is_terminal = std::io::stdout().is_terminal();
+    let usual = if is_terminal {
+        LogFormat::Pretty
+    } else {
+        LogFormat::Json
+    };
+    let layer = match format.unwrap_or(usual) {
         LogFormat::Json => fmt::layer()
             .json()
             .flatten_event(true)
@@ -43,12 +48,13 @@ pub fn start(level: LevelFilter, format: LogFormat) -> std::io::Result<LinesGuar
             .with_writer(lines)
             .boxed(),
         LogFormat::Pretty => fmt::layer()
-            .with_ansi(std::io::stdout().is_terminal())
+            .fmt_fields(pretty::fields())
+            .with_ansi(is_terminal)
             .with_writer(lines)
             .boxed(),
     };
     tracing_subscriber::registry()
-        .with(layer.with_filter(ours))
+        .with(layer.with_filter(levels.targets()))
         .try_init()
         .map_err(std::io::Error::other)?;
     Ok(guard)

@@ -90,7 +90,9 @@ impl Desk {
         };
         async move {
             let renews = wanted.instead_of.is_some();
-            let fetched = desk.fetch(&grant, profile, &wanted, turn, deadline).await;
+            // In a box: a load is handed on several times before it runs.
+            let fetching = Box::pin(desk.fetch(&grant, profile, &wanted, turn, deadline));
+            let fetched = fetching.await;
             if renews {
                 desk.issuing.refreshed(fetched.is_ok());
             }

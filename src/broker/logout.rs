@@ -5,7 +5,6 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use tokio::time::{Duration, Instant};
-use tracing::Instrument;
 
 use super::Broker;
 use super::cells::{Ended, UserCell, UserKey};
@@ -18,6 +17,7 @@ use crate::mapping::UserLookup;
 use crate::qlik::QlikError;
 use crate::shared::{Kind, Notice};
 use crate::telemetry::audit::Audit;
+use crate::telemetry::traces::carried;
 use crate::tenant::{Grant, ScopeSet, Tenant, TenantId};
 
 /// How long a revocation waits for its turn: callers go first, and nobody waits for it.
@@ -88,7 +88,7 @@ impl Broker {
                 revocations.make(held, cells).await;
             }
         };
-        self.revocations.spawn(ending.in_current_span());
+        self.revocations.spawn(carried(ending));
         let _ = is_told.await;
     }
 

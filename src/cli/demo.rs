@@ -14,7 +14,7 @@ use crate::clock;
 use crate::config::{self, Sources};
 use crate::portal::{self, Surroundings};
 use crate::simulator::{Simulator, World};
-use crate::telemetry;
+use crate::telemetry::{self, Levels};
 use crate::watch::Watch;
 
 const CONFIG: &str = include_str!("../../config/demo.toml");
@@ -31,6 +31,9 @@ pub(super) struct Options {
     seconds: Option<u64>,
     #[command(flatten)]
     pace: Pace,
+    /// How much is logged: info,session=debug
+    #[arg(long, value_name = "LEVEL")]
+    log: Option<Levels>,
 }
 
 pub(super) fn run(options: &Options) -> anyhow::Result<()> {
@@ -43,7 +46,8 @@ pub(super) fn run(options: &Options) -> anyhow::Result<()> {
         let simulator = Simulator::start_on(tenant, world(port)).await?;
         let (_file, sources) = sources(&simulator.url(), port)?;
         let config = config::load(&sources)?;
-        let _logs = telemetry::start(config.log.level, config.log.format)?;
+        let levels = options.log.as_ref().unwrap_or(&config.log.level);
+        let _logs = telemetry::start(levels, config.log.format)?;
         report_panics();
         // Nobody changes this file, but the demo may be asked to read it again.
         let live = Live::new(config, sources, Watch::new(Vec::new()))?;

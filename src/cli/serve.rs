@@ -11,11 +11,14 @@ use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, timeout_at};
 
+use clap::Args;
+
 use super::ConfigFiles;
 use crate::app::live::Live;
 use crate::app::origins;
 use crate::config::{self, Config, Sources};
 use crate::http::Tls;
+use crate::telemetry::{Levels, export, traces};
 use crate::watch::{self, Watch};
 use crate::{http, ops, telemetry};
 
@@ -25,10 +28,16 @@ const METRICS_UPKEEP: Duration = Duration::from_secs(5);
 /// The start waits this long for the shared tier. Without it the broker serves alone.
 const SHARED_PATIENCE: Duration = Duration::from_secs(3);
 
+/// At the end, spans that the collector has not taken yet are worth waiting for this long.
+const FLUSH_PATIENCE: Duration = Duration::from_secs(5);
+
 #[derive(Args)]
 pub(super) struct Options {
     #[command(flatten)]
     files: ConfigFiles,
+    /// How much is logged, instead of what the configuration says: info,session=debug
+    #[arg(long, value_name = "LEVEL")]
+    log: Option<Levels>,
     #[command(flatten)]
     pace: Pace,
 }
@@ -50,16 +59,20 @@ impl Pace {
 }
 
 pub(super) fn run(options: &Options) -> anyhow::Result<()> {
-    let Options { files, pace } = options;
+    let Options { files, log, pace } = options;
     let sources = files.sources();
     // The look comes first: what changes while the files are read is seen as a change.
     let watch = Watch::new(config::files(&sources));
     let config = files.load()?;
-    let _logs = telemetry::start(config.log.level, config.log.format)
-        .context("logging could not be started")?;
+    let levels = log.as_ref().unwrap_or(&config.log.level);
+    let _logs =
+        telemetry::start(levels, config.log.format).context("logging could not be started")?;
     report_panics();
     super::runtime()?.block_on(async {
         let (stop, at_once) = (stop_signal()?, stop_signals(2)?);
+        if let Some(collector) = &config.telemetry.collector {
+            export::start(collector).context("telemetry.otlp_endpoint")?;
+        }
         let hangups = signal(SignalKind::hangup())?;
         let running = Running::start(config, sources, watch, pace.every()).await?;
         tracing::info!(public = %running.public, ops = %running.ops, "listening");
@@ -208,6 +221,8 @@ impl Running {
         if timeout_at(grace, app.broker.settle()).await.is_err() {
             tracing::warn!("tokens of ended sessions were not revoked in time");
         }
+        let left = grace.saturating_duration_since(Instant::now());
+        traces::flush(left.min(FLUSH_PATIENCE)).await;
         // The last to go: whoever probes readiness is told the truth until the end.
         ops_handle.shutdown();
         ops.await??;

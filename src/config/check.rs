@@ -6,13 +6,13 @@ use jsonschema::paths::LocationSegment;
 use jsonschema::{JsonType, ValidationError};
 use serde_json::Value;
 
-use super::problem::{Problem, Report, join, within};
+use super::problem::{Problem, Report, join};
 use super::schema::{Node, Schema};
 
-/// Reports every fault, but for those within `refused`, and mends the value: unknown keys are taken
-/// out, wrong values replaced by stand-ins. So one fault hides no other; what is found about a
+/// Reports every fault and mends the value: unknown keys are taken out, wrong values replaced by
+/// stand-ins. So one fault hides no other; what is found about a
 /// stand-in later is not to be reported.
-pub fn against(schema: &Schema, value: &mut Value, refused: &[String], report: &mut Report) {
+pub fn against(schema: &Schema, value: &mut Value, report: &mut Report) {
     let published = &schema.published;
     let Some(validator) = &schema.validator else {
         report.refuse(
@@ -25,9 +25,6 @@ pub fn against(schema: &Schema, value: &mut Value, refused: &[String], report: &
     let mut repairs = Vec::new();
     for error in validator.iter_errors(&*value) {
         let spot = Spot::of(&error, published, value);
-        if refused.iter().any(|refused| within(&spot.path, refused)) {
-            continue;
-        }
         repairs.push((
             error.instance_path().as_str().to_owned(),
             spot.repair(&error),

@@ -1,11 +1,12 @@
-//! What cannot change while the process runs: its listeners, its log, what it
-//! shares with other replicas, and the size of its memory.
+//! What cannot change while the process runs: its listeners, its log, where
+//! its traces go, what it shares with other replicas, and the size of its memory.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::{Config, Log};
 use crate::shared::SharedSettings;
+use crate::telemetry::export::Collector;
 use crate::tls::TlsSources;
 
 /// See the module.
@@ -15,6 +16,7 @@ pub struct Fixed {
     ops_listen: SocketAddr,
     tls: Option<TlsSources>,
     log: Log,
+    collector: Option<Collector>,
     shared: Option<SharedSettings>,
     max_users: u64,
     idle: Duration,
@@ -27,7 +29,8 @@ impl Fixed {
             server_listen: config.server.listen,
             ops_listen: config.ops.listen,
             tls: config.server.tls.clone(),
-            log: config.log,
+            log: config.log.clone(),
+            collector: config.telemetry.collector.clone(),
             shared: config.shared.clone(),
             max_users: config.cache.max_users,
             idle: config.cache.idle,
@@ -43,6 +46,8 @@ impl Fixed {
         hold(of, "server.tls", &self.tls, &mut server.tls);
         hold(of, "ops.listen", &self.ops_listen, &mut config.ops.listen);
         hold(of, "log", &self.log, &mut config.log);
+        let collector = &mut config.telemetry.collector;
+        hold(of, "telemetry.otlp_endpoint", &self.collector, collector);
         hold(of, "shared", &self.shared, &mut config.shared);
         hold(of, "cache.max_users", &self.max_users, &mut cache.max_users);
         hold(of, "cache.idle", &self.idle, &mut cache.idle);

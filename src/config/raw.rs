@@ -16,7 +16,7 @@ use serde::Deserialize;
 use crate::secret::{Secret as SecretText, SecretSource};
 
 pub use server::{
-    Audit, Cache, EncryptionKey, Format, Level, Limits, Log, Ops, Server, Shared, Tls, Upstream,
+    Audit, Cache, EncryptionKey, Format, Limits, Log, Ops, Server, Shared, Telemetry, Tls, Upstream,
 };
 pub use session::{
     Algorithm, Allow, ApiKeyEntry, ApiKeySession, ClientCertificateSession, Field, HandleSession,
@@ -48,8 +48,9 @@ pub struct Root {
     /// The audit lines, one per decision.
     #[schemars(default, extend("default" = {}))]
     audit: Audit,
-    /// Where traces are sent to. Off when absent.
-    telemetry: Option<server::Telemetry>,
+    /// Traces: where they are sent to, and of which requests.
+    #[schemars(default, extend("default" = {}))]
+    telemetry: Telemetry,
     /// The way to the tenants.
     #[schemars(default, extend("default" = {}))]
     upstream: Upstream,

@@ -5,11 +5,11 @@ mod back_end;
 mod jwt;
 mod kinds;
 mod known;
-pub mod later;
 mod other_clients;
 mod server;
 mod session;
 mod shared;
+mod telemetry;
 mod tenant;
 mod text;
 mod users;
@@ -20,11 +20,11 @@ use serde_json::Value;
 use super::problem::{Report, join, within};
 use super::{Config, raw};
 
-/// The typed configuration; `None`, with problems reported, where there is none. The tables in
-/// `refused` are left out. What was reported before is not reported again.
-pub fn typed(value: &Value, refused: &[String], report: &mut Report) -> Option<Config> {
+/// The typed configuration; `None`, with problems reported, where there is none. What was reported
+/// before is not reported again.
+pub fn typed(value: &Value, report: &mut Report) -> Option<Config> {
     let mut found = Report::default();
-    let config = read(&Tables { value, refused }, &mut found);
+    let config = read(&Tables { value }, &mut found);
     // Whatever is wrong with a key, or with a part of it, follows from what is known of it.
     let known: Vec<String> = report
         .problems
@@ -53,10 +53,15 @@ fn read(tables: &Tables<'_>, report: &mut Report) -> Option<Config> {
     let ops = tables
         .one(report, "ops")
         .and_then(|raw| server::ops(report, &raw));
-    let log = tables.one(report, "log").map(|raw| server::log(&raw));
+    let log = tables
+        .one(report, "log")
+        .and_then(|raw| server::log(report, &raw));
     let audit = tables
         .one(report, "audit")
         .and_then(|raw| server::audit(report, &raw));
+    let telemetry = tables
+        .one(report, "telemetry")
+        .and_then(|raw| telemetry::telemetry(report, &raw));
     let proxy = tables
         .one(report, "upstream")
         .and_then(|raw| server::proxy(report, raw));
@@ -86,6 +91,7 @@ fn read(tables: &Tables<'_>, report: &mut Report) -> Option<Config> {
         ops: ops?,
         log: log?,
         audit: audit?,
+        telemetry: telemetry?,
         proxy: proxy?,
         cache: cache?,
         shared: shared?,
@@ -103,14 +109,13 @@ struct Reported;
 /// The tables of the merged configuration.
 struct Tables<'a> {
     value: &'a Value,
-    refused: &'a [String],
 }
 
 impl Tables<'_> {
     /// A table that is there once, empty when it is not written.
     fn one<T: DeserializeOwned>(&self, report: &mut Report, name: &str) -> Option<T> {
         let empty = Value::Object(serde_json::Map::new());
-        self.parse(report, name, self.value.get(name).unwrap_or(&empty))
+        Self::parse(report, name, self.value.get(name).unwrap_or(&empty))
     }
 
     fn has_handles(&self) -> bool {
@@ -131,7 +136,7 @@ impl Tables<'_> {
             .enumerate();
         let parsed = tables.map(|(index, table)| {
             let path = format!("session[{index}]");
-            let parsed = self.parse(report, &path, table);
+            let parsed = Self::parse(report, &path, table);
             (path, parsed)
         });
         parsed.collect()
@@ -142,21 +147,13 @@ impl Tables<'_> {
         let tables = self.value["tenants"].as_object().into_iter().flatten();
         let parsed = tables.map(|(name, table)| {
             let path = join("tenants", name);
-            let parsed = self.parse(report, &path, table);
+            let parsed = Self::parse(report, &path, table);
             (name.clone(), path, parsed)
         });
         parsed.collect()
     }
 
-    fn parse<T: DeserializeOwned>(
-        &self,
-        report: &mut Report,
-        path: &str,
-        table: &Value,
-    ) -> Option<T> {
-        if self.refused.iter().any(|refused| refused == path) {
-            return None;
-        }
+    fn parse<T: DeserializeOwned>(report: &mut Report, path: &str, table: &Value) -> Option<T> {
         // What the schema accepts parses; the error, which would quote values, is not needed.
         let parsed = serde_json::from_value(table.clone());
         parsed

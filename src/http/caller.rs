@@ -52,6 +52,9 @@ impl Facts {
             ),
             (None, None) => ("", ""),
         };
+        if let Some(trace) = exchange.trace.as_ref().filter(|_| !tenant.is_empty()) {
+            trace.tenant(tenant);
+        }
         let issued = self.issued.as_ref();
         exchange.app.audit.decision(&Decision {
             action,
@@ -81,6 +84,20 @@ impl Facts {
         let named = self.named.as_ref().map(|(tenant, _)| tenant);
         let tenant = named.or_else(|| self.person.as_ref().map(|person| person.tenant()));
         tenant.map(|tenant| tenant.id.clone())
+    }
+}
+
+/// Writes the audit line of a POST that no handler answers, if it is to one of the routes that have one.
+pub(super) fn audit_unhandled(exchange: &Exchange, route: &str, problem: &Problem) {
+    let audited = [
+        "POST /session-token",
+        "POST /sessions",
+        "POST /service-token",
+        "POST /logout",
+    ];
+    let is_this = |action: &&str| action.strip_prefix("POST ") == Some(route);
+    if let Some(action) = audited.into_iter().find(is_this) {
+        Facts::default().audit(exchange, action, Some(problem));
     }
 }
 

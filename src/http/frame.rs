@@ -1,27 +1,28 @@
 //! What holds for every request and every answer, whatever the route: the request id, the
 //! deadline, the number in flight, panics, the fixed headers, CORS, and the shape of errors.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{ConnectInfo, MatchedPath, Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::{
     ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_SECURITY_POLICY, REFERRER_POLICY,
     STRICT_TRANSPORT_SECURITY, VARY, X_CONTENT_TYPE_OPTIONS,
 };
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
-use ipnet::IpNet;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
 use super::MAX_HEAD_BYTES;
+use super::address::{client_address, peer};
+use super::caller::audit_unhandled;
 use super::cors::PageOrigin;
 use super::problem::{Code, Problem};
 use super::tls::ClientNames;
@@ -30,17 +31,19 @@ use crate::app::live::Live;
 use crate::clock;
 use crate::telemetry::metrics::Requests;
 use crate::telemetry::recent::Failure;
+use crate::telemetry::traces::{Asked, Trace};
 use crate::tenant::TenantId;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// The rooms behind keep the deadline themselves and answer better than this layer can.
 const DEADLINE_GRACE: Duration = Duration::from_millis(500);
 /// A year (RFC 6797, 6.1). Whether subdomains are served over TLS is not ours to say.
 const HSTS: HeaderValue = HeaderValue::from_static("max-age=31536000");
 const OVERLOADED_RETRY: Duration = Duration::from_secs(1);
 
-/// The labels of metrics; the last one stands for all other paths.
+/// Stands for all paths that are none of ours.
+const OTHER: &str = "other";
+/// The labels of metrics.
 const ROUTES: [&str; 10] = [
     "/session-token",
     "/sessions",
@@ -51,7 +54,7 @@ const ROUTES: [&str; 10] = [
     "/client.global.js",
     "/client.d.ts",
     "/problems/{code}",
-    "other",
+    OTHER,
 ];
 
 #[derive(Clone)]
@@ -74,6 +77,8 @@ pub(super) struct Exchange {
     pub names: ClientNames,
     /// The client's address; that of the last untrusted hop where proxies are trusted.
     pub client: IpAddr,
+    /// What is traced of it, if anything is.
+    pub trace: Option<Trace>,
     /// The place among the requests in flight.
     place: Arc<Mutex<Option<OwnedSemaphorePermit>>>,
 }
@@ -82,7 +87,8 @@ impl Exchange {
     /// What is logged on behalf of this request carries its id. A hit logs nothing but its audit
     /// line, and is spared the span.
     pub fn span(&self) -> tracing::Span {
-        tracing::error_span!("request", request_id = self.request_id())
+        let trace_id = self.trace.as_ref().map(Trace::id);
+        tracing::error_span!("request", request_id = self.request_id(), trace_id)
     }
 
     /// From now on the request is not in flight, but waits for something: the broker bounds those.
@@ -116,19 +122,34 @@ async fn frame(State(state): State<Frame>, mut request: Request, next: Next) -> 
     let app = state.live.app();
     let started = Instant::now();
     let peer = peer(&request);
+    let requests = requests_of(&state.requests, &request);
+    let request_id = request_id(request.headers());
+    let asked = Asked {
+        method: request.method(),
+        route: Some(requests.route()).filter(|route| *route != OTHER),
+        request_id: &request_id,
+        headers: request.headers(),
+        peer,
+    };
+    let trace = app.sampling.begin(&asked);
     let exchange = Exchange {
-        request_id: request_id(request.headers()),
+        request_id,
         deadline: started + app.request_timeout(),
         origin: PageOrigin::of(&app, request.headers()),
         place: Arc::default(),
         peer,
         names: request.extensions_mut().remove().unwrap_or_default(),
         client: client_address(peer, request.headers(), &app.server.trusted_proxies),
+        trace,
         app,
     };
-    let requests = requests_of(&state.requests, &request);
     request.extensions_mut().insert(exchange.clone());
-    let mut response = guarded(&exchange, request, next).await;
+    let answering = guarded(&exchange, requests.route(), request, next);
+    let mut response = match &exchange.trace {
+        None => answering.await,
+        // In a box: those that are not traced shall not pay for it.
+        Some(trace) => Box::pin(trace.around(answering)).await,
+    };
 
     let problem = response.extensions_mut().remove::<Problem>();
     if let Some(problem) = &problem {
@@ -140,10 +161,11 @@ async fn frame(State(state): State<Frame>, mut request: Request, next: Next) -> 
             .extend(allow.map(|allow| (ALLOW, allow)));
     }
     finish(&exchange, problem.as_ref(), &mut response);
-    requests.answered(
-        problem.map(|problem| problem.code.as_str()),
-        started.elapsed(),
-    );
+    let code = problem.map(|problem| problem.code.as_str());
+    if let Some(trace) = &exchange.trace {
+        trace.answered(response.status().as_u16(), code);
+    }
+    requests.answered(code, started.elapsed());
     response
 }
 
@@ -171,16 +193,28 @@ fn remember(exchange: &Exchange, route: &'static str, problem: &Problem) {
     });
 }
 
-async fn guarded(exchange: &Exchange, request: Request, next: Next) -> Response {
+async fn guarded(
+    exchange: &Exchange,
+    route: &'static str,
+    request: Request,
+    next: Next,
+) -> Response {
     if head_bytes(&request) > MAX_HEAD_BYTES {
         let close = [(CONNECTION, HeaderValue::from_static("close"))];
         return (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, close).into_response();
     }
+    let is_post = request.method() == Method::POST;
+    let refuse = |problem: Problem| {
+        if is_post {
+            audit_unhandled(exchange, route, &problem);
+        }
+        problem.into_response()
+    };
     // Whether the process lives must be seen just when it is overloaded.
     let is_probe = request.uri().path() == "/healthz";
     let place = Arc::clone(&exchange.app.places).try_acquire_owned();
     if place.is_err() && !is_probe {
-        return overloaded().into_response();
+        return refuse(overloaded());
     }
     *exchange.place() = place.ok();
     let answering = AssertUnwindSafe(next.run(request)).catch_unwind();
@@ -188,17 +222,17 @@ async fn guarded(exchange: &Exchange, request: Request, next: Next) -> Response 
     exchange.give_up_place();
     match answered {
         Ok(Ok(response)) => response,
-        Ok(Err(_panic)) => Problem::new(
+        Ok(Err(_panic)) => refuse(Problem::new(
             Code::Internal,
             "The broker failed. Please report this with the request id.",
-        )
-        .into_response(),
-        Err(_elapsed) => Problem::new(
-            Code::TenantUnavailable,
-            "The request was not answered in time.",
-        )
-        .retry_after(OVERLOADED_RETRY)
-        .into_response(),
+        )),
+        Err(_elapsed) => {
+            let problem = Problem::new(
+                Code::TenantUnavailable,
+                "The request was not answered in time.",
+            );
+            refuse(problem.retry_after(OVERLOADED_RETRY))
+        }
     }
 }
 
@@ -284,35 +318,6 @@ fn requests_of<'a>(all: &'a [Requests], request: &Request) -> &'a Requests {
     found.unwrap_or(&all[all.len() - 1])
 }
 
-/// Canonical: an IPv4 peer of an IPv6 socket is the IPv4 address.
-fn peer(request: &Request) -> IpAddr {
-    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
-    peer.map_or(IpAddr::from([0, 0, 0, 0]), |info| {
-        info.0.ip().to_canonical()
-    })
-}
-
-/// `X-Forwarded-For` is read from right to left for as long as the hop that wrote it is trusted.
-fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
-    let mut address = peer;
-    if trusted.is_empty() {
-        return address;
-    }
-    let is_trusted = |address: &IpAddr| trusted.iter().any(|network| network.contains(address));
-    let headers = headers
-        .get_all(FORWARDED_FOR)
-        .iter()
-        .filter_map(|value| value.to_str().ok());
-    let hops: Vec<&str> = headers.flat_map(|value| value.split(',')).collect();
-    for hop in hops.into_iter().rev() {
-        match hop.trim().parse::<IpAddr>() {
-            Ok(hop) if is_trusted(&address) => address = hop.to_canonical(),
-            _ => break,
-        }
-    }
-    address
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -369,7 +374,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_panic_is_answered_and_the_process_lives() {
+    async fn c39_a_panic_is_answered_and_the_process_lives() {
         let routes = Router::new()
             .route(
                 "/panics",

@@ -19,6 +19,7 @@ use super::problem::{Code, Problem};
 use crate::admission::{Admission, AdmissionError, Admitted};
 use crate::session::back_end::{BackEnd, Permission};
 use crate::session::{Presented, SessionError};
+use crate::telemetry::traces::carried;
 
 const ACTION: &str = "POST /logout";
 
@@ -100,7 +101,7 @@ async fn end(exchange: &Exchange, admission: &Arc<Admission>) {
 
 /// Goes on when the caller hangs up, or when its time is over: who says goodbye does not wait.
 async fn see_through(exchange: &Exchange, ending: impl Future<Output = ()> + Send + 'static) {
-    let ending = ending.instrument(exchange.span());
+    let ending = carried(ending.instrument(exchange.span()));
     let ending = exchange.app.broker.see_through(ending);
     drop(timeout_at(exchange.deadline, ending).await);
 }

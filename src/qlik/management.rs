@@ -15,7 +15,8 @@ use super::token::QlikClient;
 use super::tries::backoff;
 use crate::budget::{Budget, Granted, Ticket, Turn};
 use crate::expiring::{CellError, ExpiringCell, Lease, Margins};
-use crate::telemetry::metrics::{self, UpstreamCall};
+use crate::telemetry::metrics::UpstreamCall;
+use crate::telemetry::upstream::Asking;
 use crate::tenant::ScopeSet;
 
 const MARGINS: Margins = Margins {
@@ -107,16 +108,19 @@ impl Management {
         ask: &Ask<'_>,
         deadline: Instant,
     ) -> Result<Answer, QlikError> {
-        let tries = (|| self.try_call(ask))
-            .retry(backoff())
-            .when(QlikError::is_transient);
+        let mut made = 0;
+        let one_try = || {
+            made += 1;
+            self.try_call(ask, made)
+        };
+        let tries = one_try.retry(backoff()).when(QlikError::is_transient);
         let late = QlikError::Unreachable("no answer within the deadline");
         timeout_at(deadline, tries).await.unwrap_or(Err(late))
     }
 
-    async fn try_call(self: &Arc<Self>, ask: &Ask<'_>) -> Result<Answer, QlikError> {
+    async fn try_call(self: &Arc<Self>, ask: &Ask<'_>, number: u32) -> Result<Answer, QlikError> {
         let token = self.token().await?;
-        let outcome = self.call_with(&token, ask).await;
+        let outcome = self.call_with(&token, ask, number).await;
         let is_refused = matches!(outcome, Err(QlikError::ClientRefused { status: 401, .. }));
         // A tenant that refuses a new token, too, is not asked for another one every time.
         if !is_refused || self.renewed.left().is_some() {
@@ -125,7 +129,7 @@ impl Management {
         self.renewed.close(RENEWED_EVERY);
         self.token.discard(&token);
         let token = self.token().await?;
-        self.call_with(&token, ask).await
+        self.call_with(&token, ask, number).await
     }
 
     async fn token(self: &Arc<Self>) -> Result<Arc<AccessToken>, QlikError> {
@@ -148,7 +152,12 @@ impl Management {
         }
     }
 
-    async fn call_with(&self, token: &AccessToken, ask: &Ask<'_>) -> Result<Answer, QlikError> {
+    async fn call_with(
+        &self,
+        token: &AccessToken,
+        ask: &Ask<'_>,
+        number: u32,
+    ) -> Result<Answer, QlikError> {
         let is_read = ask.method == Method::GET;
         let turn = if is_read {
             None
@@ -158,10 +167,9 @@ impl Management {
         if let Some(retry_after) = self.closed.left().filter(|_| is_read) {
             return Err(QlikError::Throttled { retry_after });
         }
-        let started = Instant::now();
+        let asking = Asking::begin(self.client.tenant(), ask.call, number);
         let outcome = self.send(token, ask).await;
-        let label = outcome.as_ref().map_or_else(QlikError::label, |_| "ok");
-        metrics::upstream(self.client.tenant(), ask.call, label, started.elapsed());
+        asking.answered(outcome.as_ref().map_or_else(QlikError::label, |_| "ok"));
         if let Err(QlikError::Throttled { retry_after }) = outcome {
             match turn {
                 None => self.closed.close(retry_after),

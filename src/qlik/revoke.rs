@@ -11,7 +11,8 @@ use super::error::{QlikError, classify};
 use super::token::{QlikClient, unreachable_reason};
 use super::tries::{Tries, within};
 use crate::budget::Granted;
-use crate::telemetry::metrics::{self, UpstreamCall};
+use crate::telemetry::metrics::UpstreamCall;
+use crate::telemetry::upstream::Asking;
 
 /// What `users/me` says about a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +35,7 @@ impl QlikClient {
         let mut tries = Tries::new(turn, deadline);
         within(deadline, async {
             loop {
-                match self.try_revoke(token).await {
+                match self.try_revoke(token, tries.next()).await {
                     Err(error) => tries.after(error).await?,
                     Ok(()) => return Ok(()),
                 }
@@ -43,8 +44,8 @@ impl QlikClient {
         .await
     }
 
-    async fn try_revoke(&self, token: &AccessToken) -> Result<(), QlikError> {
-        let started = Instant::now();
+    async fn try_revoke(&self, token: &AccessToken, number: u32) -> Result<(), QlikError> {
+        let asking = Asking::begin(self.tenant(), UpstreamCall::Revoke, number);
         let body = json!({"token": token.secret.expose(), "token_type_hint": "access_token"});
         let request = self
             .http
@@ -67,19 +68,14 @@ impl QlikClient {
             }
             Err(error) => Err(unreachable_reason(&error)),
         };
-        metrics::upstream(
-            self.tenant(),
-            UpstreamCall::Revoke,
-            outcome.as_ref().map_or_else(QlikError::label, |()| "ok"),
-            started.elapsed(),
-        );
+        asking.answered(outcome.as_ref().map_or_else(QlikError::label, |()| "ok"));
         outcome
     }
 
     /// Asks the tenant whether it still accepts a token. A redirect, which is how a tenant answers
     /// a good one, is not followed: the token goes to no other place.
     pub async fn examine(&self, token: &AccessToken) -> Liveness {
-        let started = Instant::now();
+        let asking = Asking::begin(self.tenant(), UpstreamCall::UserMe, 1);
         let request = self
             .http
             .get(format!("{}/api/v1/users/me", self.url()))
@@ -90,12 +86,7 @@ impl QlikClient {
             Some(status) if status.as_u16() < 400 => (Liveness::NotKnownDead, "ok"),
             _ => (Liveness::NotKnownDead, "failed"),
         };
-        metrics::upstream(
-            self.tenant(),
-            UpstreamCall::UserMe,
-            outcome,
-            started.elapsed(),
-        );
+        asking.answered(outcome);
         liveness
     }
 }

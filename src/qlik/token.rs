@@ -18,6 +18,7 @@ use crate::mapping::UserLookup;
 use crate::outbound::{self, BodyError, read_capped};
 use crate::secret::SecretError;
 use crate::telemetry::metrics::{self, UpstreamCall};
+use crate::telemetry::upstream::Asking;
 use crate::tenant::ScopeSet;
 
 const IMPERSONATION: &str = "urn:qlik:oauth:user-impersonation";
@@ -176,7 +177,8 @@ impl QlikClient {
         tries: &mut Tries,
     ) -> Result<AccessToken, QlikError> {
         loop {
-            let asking = self.try_once(request.clone(), &attempt.key, scopes, names_user);
+            let (request, number) = (request.clone(), tries.next());
+            let asking = self.try_once(request, &attempt.key, scopes, names_user, number);
             match asking.await {
                 Err(QlikError::ClientRefused {
                     status,
@@ -217,17 +219,13 @@ impl QlikClient {
         key: &Key,
         scopes: &ScopeSet,
         names_user: bool,
+        number: u32,
     ) -> Result<AccessToken, QlikError> {
         let proven = self.prover.prove(&mut request, key, clock::now());
         proven.map_err(|_| QlikError::Malformed("our own private key cannot sign"))?;
-        let started = Instant::now();
+        let asking = Asking::begin(&self.tenant, UpstreamCall::Token, number);
         let outcome = self.post_token(request, scopes, names_user).await;
-        metrics::upstream(
-            &self.tenant,
-            UpstreamCall::Token,
-            outcome.as_ref().map_or_else(QlikError::label, |_| "ok"),
-            started.elapsed(),
-        );
+        asking.answered(outcome.as_ref().map_or_else(QlikError::label, |_| "ok"));
         outcome
     }
 

@@ -16,6 +16,7 @@ const FIRST_BACKOFF: Duration = Duration::from_millis(100);
 pub(super) struct Tries {
     pub turn: Granted,
     pub deadline: Instant,
+    made: u32,
     delays: ExponentialBackoff,
 }
 
@@ -25,8 +26,15 @@ impl Tries {
         Self {
             turn,
             deadline,
+            made: 0,
             delays,
         }
+    }
+
+    /// The number of the try that is made now, from 1.
+    pub fn next(&mut self) -> u32 {
+        self.made += 1;
+        self.made
     }
 
     /// Returns when there is another try to be made, or with the error when there is none.

@@ -16,6 +16,7 @@ use crate::clock;
 use crate::expiring::{CellError, ExpiringCell, Lease, Pause};
 use crate::identity::Claims;
 use crate::telemetry::metrics;
+use crate::telemetry::traces::Outgoing;
 
 /// Sessions that are asked about at a time, or were a moment ago. One that has to leave is only
 /// asked about once more: proven sessions are remembered elsewhere.
@@ -165,8 +166,11 @@ impl Checks {
         if let Some(rest) = self.health().rest() {
             return Err(No::Silent("it did not answer a moment ago", Some(rest)));
         }
+        let asking = Outgoing::begin("verify session", &[("qtb.session", &self.table)]);
         let answer = question.await;
-        metrics::session_question(&self.table, label(&answer));
+        let outcome = label(&answer);
+        asking.ended(outcome, matches!(outcome, "failed" | "unanswered"));
+        metrics::session_question(&self.table, outcome);
         if let Err(No::Failed(why) | No::Silent(why, _) | No::Down(why)) = &answer {
             tracing::warn!(session = %self.table, why, "a session could not be verified");
         }

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use super::key_set::KeySet;
 use crate::expiring::{ExpiringCell, Lease, Pause};
 use crate::outbound::read_capped;
+use crate::telemetry::traces::Outgoing;
 
 /// Key sets of large issuers are 20 kB.
 const BODY_CAP: usize = 256 * 1024;
@@ -56,10 +57,13 @@ impl Issuer {
             cell.live().map(|lease| Arc::clone(lease.value())),
         );
         async move {
-            let fetched = from
-                .fetch()
-                .await
-                .inspect_err(|error| tracing::warn!(%error, "no key set"))?;
+            let asking = Outgoing::begin("fetch key set", &[]);
+            let fetched = from.fetch().await;
+            asking.ended(
+                if fetched.is_ok() { "ok" } else { "failed" },
+                fetched.is_err(),
+            );
+            let fetched = fetched.inspect_err(|error| tracing::warn!(%error, "no key set"))?;
             // An unchanged set keeps its identity, so that sessions verified with it stay verified.
             let keys = match held {
                 Some(held) if held.digest == fetched.digest => held,

@@ -12,6 +12,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
 
 use super::lines;
+use super::traces::Trace;
 use crate::clock;
 use crate::json::Object;
 use crate::secret::Secret;
@@ -122,6 +123,9 @@ fn line() -> Object {
     line.plain_text("timestamp", now);
     line.text("level", "INFO");
     line.text("target", TARGET);
+    if let Some(trace) = Trace::current() {
+        line.text("trace_id", &trace.id());
+    }
     line
 }
 

@@ -20,6 +20,7 @@ pub(crate) const TOKENS_ISSUED: &str = "qtb_tokens_issued_total";
 pub(crate) const TOKEN_LIFE: &str = "qtb_token_life_seconds";
 const UPSTREAM_CALLS: &str = "qtb_upstream_calls_total";
 const UPSTREAM_SECONDS: &str = "qtb_upstream_seconds";
+const SPANS: &str = "qtb_spans_total";
 const REFRESHES: &str = "qtb_refreshes_total";
 const SESSION_QUESTIONS: &str = "qtb_session_questions_total";
 const IDENTITY_HEADERS_REFUSED: &str = "qtb_identity_headers_refused_total";
@@ -72,7 +73,14 @@ fn recorder() -> Option<PrometheusHandle> {
         UPSTREAM_CALLS,
         "Calls to a tenant, by call and outcome; every try counts"
     );
-    describe_histogram!(UPSTREAM_SECONDS, "Time a tenant took, by call");
+    describe_histogram!(
+        UPSTREAM_SECONDS,
+        "Time a tenant took, by tenant, call and outcome"
+    );
+    describe_counter!(
+        SPANS,
+        "Spans of traces, by outcome (sent, or dropped because the collector did not take them)"
+    );
     describe_counter!(
         REFRESHES,
         "Tokens renewed ahead of their end, by tenant and outcome"
@@ -134,21 +142,46 @@ pub enum UpstreamCall {
     OauthClient,
 }
 
+impl UpstreamCall {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Token => "token",
+            Self::Revoke => "revoke",
+            Self::UserMe => "users_me",
+            Self::Users => "users",
+            Self::UserCreate => "user_create",
+            Self::UserPatch => "user_patch",
+            Self::OauthClient => "oauth_client",
+        }
+    }
+
+    /// Method and pattern of the path.
+    pub fn route(self) -> &'static str {
+        match self {
+            Self::Token => "POST /oauth/token",
+            Self::Revoke => "POST /oauth/revoke",
+            Self::UserMe => "GET /api/v1/users/me",
+            Self::Users => "GET /api/v1/users",
+            Self::UserCreate => "POST /api/v1/users",
+            Self::UserPatch => "PATCH /api/v1/users/{id}",
+            Self::OauthClient => "GET /api/v1/oauth-clients/{id}",
+        }
+    }
+}
+
 /// Counts a call to a tenant and how long it took.
 pub fn upstream(tenant: &str, call: UpstreamCall, outcome: &'static str, took: Duration) {
-    let call = match call {
-        UpstreamCall::Token => "token",
-        UpstreamCall::Revoke => "revoke",
-        UpstreamCall::UserMe => "users_me",
-        UpstreamCall::Users => "users",
-        UpstreamCall::UserCreate => "user_create",
-        UpstreamCall::UserPatch => "user_patch",
-        UpstreamCall::OauthClient => "oauth_client",
-    };
-    let tenant = tenant.to_owned();
+    let (tenant, call) = (tenant.to_owned(), call.as_str());
     counter!(UPSTREAM_CALLS, "tenant" => tenant.clone(), "call" => call, "outcome" => outcome)
         .increment(1);
-    histogram!(UPSTREAM_SECONDS, "tenant" => tenant, "call" => call).record(took);
+    histogram!(UPSTREAM_SECONDS, "tenant" => tenant, "call" => call, "outcome" => outcome)
+        .record(took);
+}
+
+/// Counts spans that the collector took, or did not.
+pub fn spans(count: usize, is_sent: bool) {
+    let outcome = if is_sent { "sent" } else { "dropped" };
+    counter!(SPANS, "outcome" => outcome).increment(count as u64);
 }
 
 /// Counts an identity header that was not believed: from a `peer` that is not listed, `doubled`, with

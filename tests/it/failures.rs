@@ -166,7 +166,7 @@ async fn a_client_that_is_refused_for_everybody_makes_the_broker_unready() {
 }
 
 #[tokio::test]
-async fn c42_with_the_tenant_down_live_tokens_are_served_and_recovery_needs_no_restart() {
+async fn c39_c42_with_the_tenant_down_live_tokens_are_served_and_recovery_needs_no_restart() {
     let faults = [
         status(500, None),
         Fault::NotJson,

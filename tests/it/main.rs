@@ -9,6 +9,7 @@
 )]
 
 mod architecture;
+mod audit;
 mod budget;
 mod causes;
 mod certificates;
@@ -36,6 +37,8 @@ mod jwt;
 mod keeper;
 mod limits;
 mod logout;
+mod logs;
+mod metrics;
 mod morning;
 mod nginx;
 mod openapi;
@@ -43,6 +46,7 @@ mod origins;
 mod overload;
 mod portal;
 mod portal_check;
+mod program;
 mod provision;
 mod provisioning;
 mod redis;
@@ -58,6 +62,7 @@ mod simulator;
 mod status;
 mod tls;
 mod tokens;
+mod traces;
 mod trusted_header;
 mod upstream;
 mod wire;

@@ -265,6 +265,7 @@ impl Drop for Serving {
 async fn nothing_shows_its_secrets_in_debug_output() {
     let config = format!(
         "[audit]\nkey = '{AUDIT_KEY}'\n[upstream]\nproxy = 'http://user:{CLIENT_SECRET}@127.0.0.1:1'\n\
+         [telemetry]\notlp_endpoint = 'http://127.0.0.1:1'\nheaders = {{ authorization = 'Bearer {CLIENT_SECRET}' }}\n\
          [[session]]\ntype = 'jwt'\nissuer = 'https://hmac'\naudience = 'broker'\nalgorithms = ['HS256']\nhmac_secret = '{HMAC_SECRET}'\n\
          user = [{{ field = 'subject', value = '{{sub}}' }}]\n{}",
         tenant_table("acme", "http://127.0.0.1:1").replace("tenant-client-secret", CLIENT_SECRET)

@@ -1,5 +1,7 @@
 //! The tables that are there once: listeners, logs, cache, limits, shared tier.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -88,18 +90,6 @@ impl Default for Ops {
     }
 }
 
-/// How much is logged.
-#[derive(Clone, Copy, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Level {
-    Off,
-    Error,
-    Warn,
-    Info,
-    Debug,
-    Trace,
-}
-
 /// One JSON object per line, or lines for people.
 #[derive(Clone, Copy, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -112,17 +102,20 @@ pub enum Format {
 #[derive(Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Log {
-    /// How much is logged.
-    pub level: Level,
-    /// `json` for machines, `pretty` for people.
-    pub format: Format,
+    /// How much is logged: `off`, `error`, `warn`, `info`, `debug` or `trace`. Rooms of the broker may
+    /// have another level: `info,session=debug,broker::cells=trace`.
+    #[schemars(extend("examples" = ["info,session=debug"]))]
+    pub level: String,
+    /// `json` for machines, `pretty` for people. When absent, `pretty` at a terminal and `json`
+    /// elsewhere.
+    pub format: Option<Format>,
 }
 
 impl Default for Log {
     fn default() -> Self {
         Self {
-            level: Level::Info,
-            format: Format::Json,
+            level: "info".into(),
+            format: None,
         }
     }
 }
@@ -136,16 +129,19 @@ pub struct Audit {
     pub key: Option<Secret>,
 }
 
-/// Where traces are sent to.
+/// Traces: where they are sent to, and of which requests.
 #[derive(Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Telemetry {
-    /// The collector's OTLP endpoint over HTTP, such as `http://collector:4318`.
+    /// The collector's OTLP endpoint over HTTP, such as `http://collector:4318`. No traces when absent.
     pub otlp_endpoint: Option<String>,
+    /// Headers that the collector wants, such as `authorization`, by name.
+    pub headers: BTreeMap<String, Secret>,
     /// The share of requests that is traced, 0 to 1.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub sample: f64,
-    /// Networks whose trace context is continued.
+    /// Networks of peers whose trace context (`traceparent`) is continued, and whose decision holds.
+    /// That of others is not looked at.
     pub trusted_peers: Vec<String>,
 }
 
@@ -153,6 +149,7 @@ impl Default for Telemetry {
     fn default() -> Self {
         Self {
             otlp_endpoint: None,
+            headers: BTreeMap::new(),
             sample: 0.1,
             trusted_peers: Vec::new(),
         }

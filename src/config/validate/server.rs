@@ -6,10 +6,11 @@ use std::time::Duration;
 use url::Url;
 
 use super::super::problem::Report;
-use super::super::{Audit, Cache, LevelFilter, Log, LogFormat, Ops, Proxy, Rates, Server, raw};
+use super::super::{Audit, Cache, Log, LogFormat, Ops, Proxy, Rates, Server, raw};
 use super::Reported;
 use super::text::{self, DAY, HOUR, SECOND};
 use crate::secret::{Secret, SecretSource};
+use crate::telemetry::LevelsError;
 use crate::tls::TlsSources;
 
 /// Fewer characters than this can be guessed, and the hashes in the audit lines undone.
@@ -109,20 +110,20 @@ pub fn listeners(report: &mut Report, server: &Server, ops: &Ops) {
     }
 }
 
-pub fn log(raw: &raw::Log) -> Log {
-    let level = match raw.level {
-        raw::Level::Off => LevelFilter::OFF,
-        raw::Level::Error => LevelFilter::ERROR,
-        raw::Level::Warn => LevelFilter::WARN,
-        raw::Level::Info => LevelFilter::INFO,
-        raw::Level::Debug => LevelFilter::DEBUG,
-        raw::Level::Trace => LevelFilter::TRACE,
-    };
-    let format = match raw.format {
+pub fn log(report: &mut Report, raw: &raw::Log) -> Option<Log> {
+    let format = raw.format.map(|format| match format {
         raw::Format::Json => LogFormat::Json,
         raw::Format::Pretty => LogFormat::Pretty,
-    };
-    Log { level, format }
+    });
+    let remedy = r#"write it like "info" or "info,session=debug,broker::cells=trace""#;
+    let level = raw.level.parse();
+    let level = level.map_err(|error: LevelsError| {
+        report.refuse("log.level", error.to_string(), remedy);
+    });
+    Some(Log {
+        level: level.ok()?,
+        format,
+    })
 }
 
 pub fn audit(report: &mut Report, raw: &raw::Audit) -> Option<Audit> {

@@ -50,6 +50,19 @@ const FAULTY: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "[telemetry]\notlp_endpoint = 'ftp://{C}'\nsample = 1.5\ntrusted_peers = ['10.0.0.0/8', '{C}']\n\
+         [telemetry.headers]\nhost = '{C}'\n'x y' = 'y'\nauthorization = { file = '/nowhere' }\nx-key = \"{C}\\n\"\n{JWT}{ACME}",
+        &[
+            "telemetry.headers.\"x y\"",
+            "telemetry.headers.authorization",
+            "telemetry.headers.host",
+            "telemetry.headers.x-key",
+            "telemetry.otlp_endpoint",
+            "telemetry.sample",
+            "telemetry.trusted_peers[1]",
+        ],
+    ),
+    (
         "[shared]\nurl = 'memcached://{C}'\nencryption_keys = [{ id = 'k 1', key = '{C}' }, { id = 'k2', key = 'YQ==' }]\n\
          ca_file = '/nowhere/{C}'\npassword = { file = '/nowhere' }\n{JWT}{ACME}",
         &[
@@ -448,31 +461,6 @@ fn all_faults_are_reported_at_once_and_no_value_is_shown() {
         let shown = format!("{problems} {problems:?}");
         assert!(!shown.contains("c4nary"), "{shown}");
         assert_eq!(problems.to_string().lines().count(), expected.len());
-    }
-}
-
-#[test]
-fn later_features_are_refused_in_plain_words() {
-    let text = format!(
-        r#"
-        [telemetry]
-        {JWT}
-        [[session]]
-        type = "api_key"
-        keys = [{{ id = "a", sha256 = "{}" }}]
-        {ACME}
-        "#,
-        "ab".repeat(32)
-    );
-    let problems = load_text(&text).unwrap_err();
-    assert!(!format!("{problems} {problems:?}").contains(CANARY));
-    let expected = ["telemetry"];
-    assert_eq!(paths(&problems), expected);
-    for problem in &problems.0 {
-        assert_eq!(
-            (problem.message.as_str(), problem.remedy.as_str()),
-            ("is not part of this version yet", "remove it")
-        );
     }
 }
 

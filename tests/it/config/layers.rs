@@ -4,7 +4,6 @@ use qlik_token_broker::config::{Place, Sources, load};
 use qlik_token_broker::qlik::credential::Proof;
 use qlik_token_broker::secret::SecretSource;
 use qlik_token_broker::tenant::Origin;
-use tracing_subscriber::filter::LevelFilter;
 
 use super::{ACME, CANARY, Scratch, load_all, load_text, minimal, paths};
 
@@ -122,7 +121,7 @@ fn variables_are_read_as_the_schema_wants_them() {
     assert_eq!(config.server.max_waiting, 12);
     assert_eq!(config.server.request_timeout.as_secs(), 30);
     assert!(!config.cache.revoke_on_logout);
-    assert_eq!(config.log.level, LevelFilter::DEBUG);
+    assert_eq!(config.log.level, "debug".parse().unwrap());
     assert!(config.audit.key.unwrap().matches("12345678901234567890"));
     let credential = &config.tenants.first_key_value().unwrap().1.credential;
     assert_eq!(credential.client_id, "42");
