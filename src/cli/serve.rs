@@ -11,8 +11,6 @@ use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, timeout_at};
 
-use clap::Args;
-
 use super::ConfigFiles;
 use crate::app::live::Live;
 use crate::app::origins;

@@ -88,7 +88,7 @@ impl Facts {
 }
 
 /// Writes the audit line of a POST that no handler answers, if it is to one of the routes that have one.
-pub(super) fn audit_unhandled(exchange: &Exchange, route: &str, problem: &Problem) {
+pub(super) fn audit_unhandled(exchange: &Exchange, route: &str, problem: &mut Problem) {
     let audited = [
         "POST /session-token",
         "POST /sessions",

@@ -204,9 +204,9 @@ async fn guarded(
         return (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, close).into_response();
     }
     let is_post = request.method() == Method::POST;
-    let refuse = |problem: Problem| {
+    let refuse = |mut problem: Problem| {
         if is_post {
-            audit_unhandled(exchange, route, &problem);
+            audit_unhandled(exchange, route, &mut problem);
         }
         problem.into_response()
     };
