@@ -1,7 +1,7 @@
 //! Sets a tenant up for the broker: an OAuth client that issues the users' tokens, one that manages
 //! users, and the files by which the broker proves that it is them.
 //!
-//! First it looks ([`look`]) and says what it would change, then it does that ([`apply`]). Both may
+//! First it looks ([`look`]) and says what it would change, then it does that ([`apply()`]). Both may
 //! be repeated at any time: what is as it should be is left alone.
 
 mod apply;
