@@ -116,7 +116,7 @@ impl Histogram {
 }
 
 /// Reads an exposition while it is written, without ever holding the whole of it: with ten thousand
-/// tenants it has 15 MB.
+/// tenants it has 23 MB.
 #[derive(Default)]
 pub struct Reader {
     sample: Sample,
