@@ -3,12 +3,16 @@
 //! One place decides about redirects (never followed), certificates (always verified), proxies
 //! (none unless configured) and how much of an answer is read.
 
+mod look;
+
 use std::time::Duration;
 
 use reqwest::{Certificate, Client, ClientBuilder, Proxy as ReqwestProxy, Response};
 
 use crate::secret::Secret;
 
+pub use crate::tls::PeerFault;
+pub use look::{Answered, Trouble, look, resolve};
 pub use reqwest::Client as HttpClient;
 
 /// A TCP and TLS handshake across continents takes well under a second.
@@ -46,6 +50,13 @@ pub enum ClientError {
 
 /// Builds a client that trusts the system's roots and, in addition, those of `ca_pem`.
 pub fn client(proxy: &Proxy, ca_pem: Option<&[u8]>) -> Result<Client, ClientError> {
+    make(ca_pem, || builder(proxy))
+}
+
+fn make(
+    ca_pem: Option<&[u8]>,
+    builder: impl Fn() -> Result<ClientBuilder, ClientError>,
+) -> Result<Client, ClientError> {
     let extra = match ca_pem {
         Some(pem) => Certificate::from_pem_bundle(pem).map_err(|_| ClientError::CaFile)?,
         None => Vec::new(),
@@ -53,14 +64,14 @@ pub fn client(proxy: &Proxy, ca_pem: Option<&[u8]>) -> Result<Client, ClientErro
     if ca_pem.is_some() && extra.is_empty() {
         return Err(ClientError::CaFile);
     }
-    if let Ok(client) = builder(proxy)?.tls_certs_merge(extra.clone()).build() {
+    if let Ok(client) = builder()?.tls_certs_merge(extra.clone()).build() {
         return Ok(client);
     }
     // A container without a CA bundle: Mozilla's roots, compiled in, stand for the system's.
     let built_in = webpki_root_certs::TLS_SERVER_ROOT_CERTS
         .iter()
         .filter_map(|der| Certificate::from_der(der).ok());
-    builder(proxy)?
+    builder()?
         .tls_certs_only(built_in.chain(extra))
         .build()
         .map_err(|_| ClientError::Tls)

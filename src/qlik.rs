@@ -28,7 +28,7 @@ pub use credential::{AssertionAlgorithm, Credential, Proof};
 pub use error::QlikError;
 pub use management::Management;
 pub use revoke::Liveness;
-pub use token::{QlikClient, Role};
+pub use token::{CLIENT_CREDENTIALS, IMPERSONATION, QlikClient, Role};
 pub use trial::{Asks, Trial};
 pub use users::User;
 

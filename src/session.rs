@@ -42,6 +42,8 @@ use looks::Looks;
 use portal_check::PortalCheck;
 use trusted_header::TrustedHeader;
 
+pub use checks::Keeper;
+pub use issuer::KeysError;
 pub use presented::{Authorization, Presented};
 pub use proven::{Bond, Caller, Person, Validity, Who};
 

@@ -13,6 +13,7 @@ mod kind;
 mod link;
 mod outbox;
 mod pace;
+mod probe;
 pub(crate) mod seal;
 mod settings;
 
@@ -36,6 +37,7 @@ pub use claim::Claim;
 pub use found::Found;
 pub use kind::Kind;
 pub use pace::{Pace, Taken};
+pub use probe::{Store, StoreFault, probe};
 pub use seal::EncryptionKey;
 pub use settings::{SettingsError, SharedSettings};
 

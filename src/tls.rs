@@ -1,5 +1,7 @@
 //! The TLS side of the public listener: its certificate, and the authority of its clients. And of the
-//! shared tier, where that has a private authority.
+//! shared tier, where that has a private authority. And what is wrong with those of others.
+
+mod peer;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -13,6 +15,8 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use webpki::EndEntityCert;
 
 use crate::secret::{Secret, SecretSource};
+
+pub use peer::{PeerFault, ends};
 
 /// `[server.tls]`: where the PEM texts are.
 #[derive(Clone, Debug, PartialEq, Eq)]

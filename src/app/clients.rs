@@ -97,7 +97,8 @@ impl<'a> Clients<'a> {
         Ok(Some((client, scopes.clone())))
     }
 
-    fn client(
+    /// A client of the tenant by a credential, which stands under `key` in its table.
+    pub fn client(
         &self,
         role: Role,
         key: &str,

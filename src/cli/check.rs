@@ -1,136 +1,116 @@
 //! `check`: one line per finding, each with what to do.
 
+mod address;
+mod fault;
+mod finding;
 mod live;
+mod pages;
+mod person;
+mod proofs;
+mod registered;
+mod sessions;
+mod store;
+mod tenant;
 
-use std::fmt;
-
+use anyhow::{Context, anyhow, ensure};
 use clap::Args;
-use serde_json::{Value, json};
 
 use super::ConfigFiles;
-use crate::config::{self, Sources};
+use crate::config::{self, Config, Sources};
+use crate::mapping::{Email, LookupField};
+use crate::tenant::TenantId;
 
-pub(super) use live::check_tenant;
+pub(super) use fault::Fault;
+pub(super) use finding::{Finding, Findings, Level};
+pub(super) use person::Person;
+pub(super) use tenant::{Scene, check_tenant};
 
 #[derive(Args)]
 pub(super) struct Options {
     #[command(flatten)]
     files: ConfigFiles,
-    /// Also call the tenants and the issuers of session tokens
+    /// Also ask the tenants, whoever keeps sessions and their keys, and the shared tier
     #[arg(long)]
     live: bool,
-    /// With --live: mint for this subject in every tenant
-    #[arg(long, requires = "live")]
-    subject: Option<String>,
+    /// With --live: of the tenants, only this one; may be repeated
+    #[arg(long, value_name = "TENANT", requires = "live")]
+    tenant: Vec<String>,
+    #[command(flatten)]
+    person: PersonOptions,
     /// Also print the effective configuration, every secret redacted
     #[arg(long)]
     print: bool,
-    /// Findings as JSON
+    /// Findings as JSON, an object per line
     #[arg(long)]
     json: bool,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Level {
-    Ok,
-    Warning,
-    Error,
+/// A user of the tenants, by one of three.
+#[derive(Args)]
+#[group(multiple = false, requires = "live")]
+struct PersonOptions {
+    /// With --live: look this subject up in every tenant, and mint a token for it
+    #[arg(long)]
+    subject: Option<String>,
+    /// The same by the user's Qlik id
+    #[arg(long)]
+    user_id: Option<String>,
+    /// The same by the user's address, which takes a management client
+    #[arg(long)]
+    email: Option<String>,
 }
 
-impl Level {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Warning => "warning",
-            Self::Error => "error",
-        }
-    }
-}
-
-pub(super) struct Finding {
-    pub level: Level,
-    subject: String,
-    message: String,
-    remedy: String,
-}
-
-impl Finding {
-    fn new(
-        level: Level,
-        subject: impl Into<String>,
-        message: impl Into<String>,
-        remedy: impl Into<String>,
-    ) -> Self {
-        Self {
-            level,
-            subject: subject.into(),
-            message: message.into(),
-            remedy: remedy.into(),
-        }
-    }
-
-    pub(super) fn json(&self) -> Value {
-        let (level, subject) = (self.level.as_str(), &self.subject);
-        let (message, remedy) = (&self.message, &self.remedy);
-        json!({"level": level, "subject": subject, "message": message, "remedy": remedy})
-    }
-}
-
-impl fmt::Display for Finding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (level, subject) = (self.level.as_str(), &self.subject);
-        write!(f, "{level:7} {subject}: {}", self.message)?;
-        match self.remedy.as_str() {
-            "" => Ok(()),
-            remedy => write!(f, "; {remedy}"),
-        }
+impl PersonOptions {
+    fn person(&self) -> anyhow::Result<Option<Person>> {
+        let person = match (&self.subject, &self.user_id, &self.email) {
+            (Some(subject), ..) => Person::by(LookupField::Subject, subject),
+            (_, Some(id), _) => Person::by(LookupField::UserId, id),
+            (.., Some(email)) => Email::parse(email).map(Person::Email),
+            (None, None, None) => return Ok(None),
+        };
+        person.map(Some).map_err(|why| anyhow!("the user: {why}"))
     }
 }
 
 pub(super) fn run(options: &Options) -> anyhow::Result<()> {
-    let mut findings = Vec::new();
-    let problem = |level, problem: &config::Problem| {
-        let place = problem
-            .place
-            .as_ref()
-            .map_or_else(String::new, |place| format!(" ({place})"));
-        let subject = format!("{}{place}", problem.path);
-        Finding::new(level, subject, &problem.message, &problem.remedy)
+    let person = options.person.person()?;
+    let mut errors = 0;
+    let mut tell = |finding: Finding| {
+        errors += usize::from(finding.level == Level::Error);
+        if options.json {
+            println!("{}", finding.json());
+        } else {
+            println!("{finding}");
+        }
     };
     let sources = Sources::from_process(options.files.files.clone());
     match config::load(&sources) {
         Err(problems) => {
-            findings.extend(problems.0.iter().map(|found| problem(Level::Error, found)));
+            let problems = problems.0.iter();
+            problems.for_each(|found| tell(Finding::of_config(Level::Error, found)));
         }
         Ok(config) => {
-            findings.push(Finding::new(
-                Level::Ok,
-                "configuration",
-                "every key is known and every value fits",
-                "",
-            ));
-            findings.extend(
-                config
-                    .warnings
-                    .iter()
-                    .map(|found| problem(Level::Warning, found)),
-            );
+            let tenants = tenants(&config, &options.tenant)?;
+            let message = "every key is known and every value fits";
+            tell(Finding::ok("configuration", message));
+            let warnings = config.warnings.iter();
+            warnings.for_each(|found| tell(Finding::of_config(Level::Warning, found)));
             if options.print {
                 println!("{:#}", config.redacted());
             }
             if options.live {
-                findings.extend(
-                    super::runtime()?.block_on(live::findings(&config, options.subject.as_deref())),
-                );
+                let asked = live::Asked {
+                    tenants: &tenants,
+                    person: person.as_ref(),
+                };
+                let runtime = super::runtime()?;
+                runtime.block_on(live::look(&config, &asked, tell));
+                // A name that is still being resolved holds nobody up.
+                runtime.shutdown_background();
             }
         }
     }
-    print(&findings, options.json);
-    let errors = findings
-        .iter()
-        .filter(|finding| finding.level == Level::Error)
-        .count();
-    anyhow::ensure!(
+    ensure!(
         errors == 0,
         "{errors} error{}",
         if errors == 1 { "" } else { "s" }
@@ -138,12 +118,10 @@ pub(super) fn run(options: &Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn print(findings: &[Finding], as_json: bool) {
-    for finding in findings {
-        if as_json {
-            println!("{}", finding.json());
-        } else {
-            println!("{finding}");
-        }
-    }
+fn tenants(config: &Config, names: &[String]) -> anyhow::Result<Vec<TenantId>> {
+    let known = |name: &String| {
+        let id = TenantId::parse(name).filter(|id| config.tenants.contains_key(id));
+        id.with_context(|| format!("--tenant: there is no tenant {name:?}"))
+    };
+    names.iter().map(known).collect()
 }

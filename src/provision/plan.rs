@@ -7,6 +7,7 @@ use super::change::{Change, changes};
 use super::files::{Folder, key_of};
 use super::{Failure, Wish};
 use crate::qlik::admin::{Admin, OauthClient};
+use crate::qlik::{CLIENT_CREDENTIALS, IMPERSONATION};
 
 /// What an OAuth client is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,8 +30,8 @@ impl Purpose {
     /// The one grant it has.
     pub(super) fn grant(self) -> &'static str {
         match self {
-            Self::Issuing => "urn:qlik:oauth:user-impersonation",
-            Self::Management => "client_credentials",
+            Self::Issuing => IMPERSONATION,
+            Self::Management => CLIENT_CREDENTIALS,
         }
     }
 }

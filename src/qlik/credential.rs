@@ -175,6 +175,10 @@ impl Prover {
         })
     }
 
+    pub fn client_id(&self) -> &str {
+        &self.client_id
+    }
+
     /// Whether both prove the same client of the same tenant.
     pub fn is_of_same(&self, other: &Self) -> bool {
         (&self.client_id, &self.token_url) == (&other.client_id, &other.token_url)

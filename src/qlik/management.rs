@@ -8,6 +8,7 @@ use serde_json::Value;
 use tokio::time::{Duration, Instant, timeout_at};
 
 use super::AccessToken;
+use super::admin::Admin;
 use super::credential::Credential;
 use super::error::QlikError;
 use super::rest::{self, Answer, Request};
@@ -96,9 +97,16 @@ impl Management {
         self.client.renew(credential)
     }
 
-    /// Whether the tenant accepts the client, for `check`.
-    pub async fn reach(self: &Arc<Self>) -> Result<(), QlikError> {
-        self.token().await.map(drop)
+    /// Starts with a token that was got elsewhere, instead of asking for one. For `check`.
+    pub async fn start_with(&self, token: Arc<AccessToken>) {
+        let life = token.life;
+        let load = || async move { Ok(Lease::new(token, life, MARGINS, 0.0)) };
+        drop(self.token.get(load).await);
+    }
+
+    /// The tenant as an administrator with this token sees it. For `check`.
+    pub fn admin(&self, token: &AccessToken) -> Admin {
+        Admin::new(self.http.clone(), self.client.url(), token.secret.clone())
     }
 
     /// Makes a call before `deadline`, again on transient failures. A token that the tenant does not

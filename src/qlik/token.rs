@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use reqwest::header::{ACCEPT, RETRY_AFTER};
+use reqwest::header::{ACCEPT, ORIGIN, RETRY_AFTER};
 use reqwest::{Client, StatusCode};
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
@@ -10,18 +10,25 @@ use tokio::time::Instant;
 use super::AccessToken;
 use super::answer::parse_token;
 use super::credential::{Credential, InUse, Key, Prover};
-use super::error::{QlikError, classify};
+use super::error::{QlikError, classify, code_of};
 use super::tries::{Tries, within};
 use crate::budget::Granted;
 use crate::clock;
 use crate::mapping::UserLookup;
-use crate::outbound::{self, BodyError, read_capped};
+use crate::outbound::{BodyError, read_capped};
 use crate::secret::SecretError;
 use crate::telemetry::metrics::{self, UpstreamCall};
 use crate::telemetry::upstream::Asking;
 use crate::tenant::ScopeSet;
 
-const IMPERSONATION: &str = "urn:qlik:oauth:user-impersonation";
+/// The grant by which a client acts as a user.
+pub const IMPERSONATION: &str = "urn:qlik:oauth:user-impersonation";
+/// The grant by which a client acts for itself.
+pub const CLIENT_CREDENTIALS: &str = "client_credentials";
+const EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
+const ACCESS_TOKEN_TYPE: &str = "urn:ietf:params:oauth:token-type:access_token";
+/// "Invalid Origin Header".
+const FOREIGN_ORIGIN: &str = "OAUTH-29";
 /// A token answer is 2 kB; a page of an error portal may be larger and is not wanted.
 const BODY_CAP: usize = 64 * 1024;
 
@@ -133,7 +140,7 @@ impl QlikClient {
         turn: Granted,
         deadline: Instant,
     ) -> Result<AccessToken, QlikError> {
-        let request = json!({"grant_type": "client_credentials", "scope": scopes.as_str()});
+        let request = json!({"grant_type": CLIENT_CREDENTIALS, "scope": scopes.as_str()});
         self.token(request, scopes, false, turn, deadline).await
     }
 
@@ -265,25 +272,22 @@ impl QlikClient {
         parse_token(&body, scopes, clock::now())
     }
 
-    /// Whether the tenant answers at all: its discovery document, for `check`.
-    pub async fn reach(&self) -> Result<(), QlikError> {
-        let url = format!("{}/.well-known/oauth-authorization-server", self.url);
-        let response = self
-            .http
-            .get(url)
-            .send()
-            .await
-            .map_err(|error| unreachable_reason(&error))?;
+    /// Whether the tenant lets a page of this origin use the client: what it says to a page that
+    /// exchanges a token, which needs no proof of the client. The token is made up. For `check`.
+    pub async fn allows_origin(&self, origin: &str) -> Result<bool, QlikError> {
+        let request = json!({
+            "grant_type": EXCHANGE, "client_id": self.prover.client_id(), "purpose": "websocket",
+            "subject_token": "made-up", "subject_token_type": ACCESS_TOKEN_TYPE,
+        });
+        let asking = self.http.post(&self.token_url).header(ORIGIN, origin);
+        let sent = asking.json(&request).send().await;
+        let response = sent.map_err(|error| unreachable_reason(&error))?;
         let status = response.status().as_u16();
-        let body = outbound::read_capped(response, BODY_CAP).await;
-        match (status, body) {
-            (200, Ok(body)) if serde_json::from_slice::<Map<String, Value>>(&body).is_ok() => {
-                Ok(())
-            }
-            (500..=599, _) => Err(QlikError::Failed { status }),
-            _ => Err(QlikError::Malformed(
-                "there is no OAuth discovery document at this address",
-            )),
+        let body = read_capped(response, BODY_CAP).await;
+        let body = body.map_err(|_| QlikError::Unreachable("the answer was cut off"))?;
+        match (status, code_of(&body)) {
+            (429 | 500..=599, _) => Err(classify(status, None, &body, false)),
+            (_, code) => Ok(code.as_deref() != Some(FOREIGN_ORIGIN)),
         }
     }
 

@@ -31,6 +31,24 @@ const DOWN_AFTER: u32 = 3;
 const FIRST_REST: Duration = Duration::from_secs(1);
 const LONGEST_REST: Duration = Duration::from_secs(30);
 
+/// No keeper can know it.
+pub(super) const MADE_UP: &str = "qlik-token-broker-check";
+
+/// What the keeper of sessions says to one that nobody has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keeper {
+    /// That it is none.
+    Closed,
+    /// That it is one: everybody would be let in.
+    Open,
+    /// That we may not ask.
+    RefusesUs,
+    /// Something that is no answer.
+    Odd(&'static str),
+    /// Nothing.
+    Silent,
+}
+
 /// What is known of a session that its keeper vouches for.
 #[derive(Debug)]
 pub(super) struct Vouched {

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use reqwest::Client;
 use reqwest::header::ACCEPT;
+use reqwest::{Client, Response};
 use serde_json::{Map, Value};
 use url::form_urlencoded::byte_serialize;
 
-use super::checks::{Checks, No, Vouched, no_answer, odd_status};
+use super::checks::{Checks, Keeper, MADE_UP, No, Vouched, no_answer, odd_status};
 use super::ended::{Began, Mark};
 use super::presented::Token;
 use super::registered::{names_audience, numeric_date};
@@ -72,6 +72,28 @@ impl Introspection {
         self.asker.rules.cookie.as_deref()
     }
 
+    /// Asks about a token that nobody was given, for `check`.
+    pub async fn ask_about_nobody(&self) -> Keeper {
+        let response = match self.asker.question(MADE_UP).await {
+            Ok(response) => response,
+            Err(No::Failed(why)) => return Keeper::Odd(why),
+            Err(_) => return Keeper::Silent,
+        };
+        let status = response.status().as_u16();
+        let body = read_capped(response, BODY_CAP).await.unwrap_or_default();
+        let answer = serde_json::from_slice::<Map<String, Value>>(&body);
+        match (status, answer) {
+            (200, Ok(answer)) => match answer.get("active") {
+                Some(Value::Bool(false)) => Keeper::Closed,
+                Some(Value::Bool(true)) => Keeper::Open,
+                _ => Keeper::Odd("the answer does not say whether the token is active"),
+            },
+            (200, Err(_)) => Keeper::Odd("the answer is no JSON object"),
+            (401 | 403, _) => Keeper::RefusesUs,
+            _ => Keeper::Odd("the answer has an unexpected status"),
+        }
+    }
+
     pub(super) fn is_resting(&self) -> bool {
         self.checks.is_resting()
     }
@@ -129,7 +151,7 @@ impl Asker {
         Ok(Vouched::lease(claims, life, asked))
     }
 
-    async fn claims(&self, token: &str) -> Result<Map<String, Value>, No> {
+    async fn question(&self, token: &str) -> Result<Response, No> {
         let secret = self.rules.client_secret.read();
         let secret = secret.map_err(|_| No::Failed("our secret for its issuer cannot be read"))?;
         // RFC 6749, 2.3.1: both are form-encoded before they become a user and a password.
@@ -142,7 +164,11 @@ impl Asker {
             .header(ACCEPT, "application/json")
             .form(&[("token", token), ("token_type_hint", "access_token")])
             .send();
-        let response = sent.await.map_err(|error| no_answer(&error))?;
+        sent.await.map_err(|error| no_answer(&error))
+    }
+
+    async fn claims(&self, token: &str) -> Result<Map<String, Value>, No> {
+        let response = self.question(token).await?;
         match response.status().as_u16() {
             200 => {}
             401 | 403 => return Err(No::Failed("its issuer refuses our introspection client")),

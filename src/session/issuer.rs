@@ -18,9 +18,30 @@ const BODY_CAP: usize = 256 * 1024;
 const KEEP: Duration = Duration::from_secs(24 * 3600);
 
 /// Why an issuer's keys are not at hand.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct KeysError(&'static str);
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KeysError {
+    /// No connection, or no answer.
+    #[error("the issuer is out of reach")]
+    Unreachable,
+    /// It has no such document.
+    #[error("the issuer answered with another status than 200")]
+    Status,
+    /// An answer that was not read to its end.
+    #[error("the issuer's answer was cut off or too long")]
+    Cut,
+    /// What discovery found is no metadata.
+    #[error("the issuer's metadata are not usable")]
+    Metadata,
+    /// The metadata are of another issuer.
+    #[error("the issuer's metadata name another issuer")]
+    OtherIssuer,
+    /// The metadata of an https issuer name a key set that anybody could change in transit.
+    #[error("the issuer's metadata name a key set without https")]
+    PlainKeySet,
+    /// No set of keys that could verify anything.
+    #[error("the issuer's key set is not usable")]
+    KeySet,
+}
 
 impl Pause for KeysError {
     fn pause(&self) -> Option<Duration> {
@@ -77,13 +98,13 @@ impl Issuer {
         }
     }
 
-    async fn fetch(&self) -> Result<KeySet, KeysError> {
+    /// Fetches the key set once.
+    pub async fn fetch(&self) -> Result<KeySet, KeysError> {
         let url = match &self.place {
             Place::KeySet(url) => url.clone(),
             Place::Discovery(issuer) => self.discover(issuer).await?,
         };
-        KeySet::parse(&self.get(&url).await?)
-            .map_err(|_| KeysError("the issuer's key set is not usable"))
+        KeySet::parse(&self.get(&url).await?).map_err(|_| KeysError::KeySet)
     }
 
     async fn discover(&self, issuer: &str) -> Result<String, KeysError> {
@@ -92,20 +113,15 @@ impl Issuer {
             issuer: String,
             jwks_uri: String,
         }
-        let url = format!(
-            "{}/.well-known/openid-configuration",
-            issuer.trim_end_matches('/')
-        );
-        let metadata: Metadata = serde_json::from_slice(&self.get(&url).await?)
-            .map_err(|_| KeysError("the issuer's metadata are not usable"))?;
+        let metadata = self.get(&metadata_url(issuer)).await?;
+        let metadata: Metadata =
+            serde_json::from_slice(&metadata).map_err(|_| KeysError::Metadata)?;
         if metadata.issuer != issuer {
-            return Err(KeysError("the issuer's metadata name another issuer"));
+            return Err(KeysError::OtherIssuer);
         }
         // Whoever can change the metadata in transit must not be able to choose the keys either.
         if issuer.starts_with("https://") && !metadata.jwks_uri.starts_with("https://") {
-            return Err(KeysError(
-                "the issuer's metadata name a key set without https",
-            ));
+            return Err(KeysError::PlainKeySet);
         }
         Ok(metadata.jwks_uri)
     }
@@ -117,14 +133,18 @@ impl Issuer {
             .header(ACCEPT, "application/json")
             .send()
             .await;
-        let response = sent.map_err(|_| KeysError("the issuer is out of reach"))?;
+        let response = sent.map_err(|_| KeysError::Unreachable)?;
         if response.status() != reqwest::StatusCode::OK {
-            return Err(KeysError(
-                "the issuer answered with another status than 200",
-            ));
+            return Err(KeysError::Status);
         }
         read_capped(response, BODY_CAP)
             .await
-            .map_err(|_| KeysError("the issuer's answer was cut off or too long"))
+            .map_err(|_| KeysError::Cut)
     }
+}
+
+/// Where an issuer's metadata are.
+pub(super) fn metadata_url(issuer: &str) -> String {
+    let issuer = issuer.trim_end_matches('/');
+    format!("{issuer}/.well-known/openid-configuration")
 }

@@ -77,6 +77,14 @@ impl Keys {
         }
     }
 
+    /// Fetches the keys anew where they are fetched, and gives them to nobody else.
+    pub async fn look(&self) -> Result<Arc<KeySet>, KeysError> {
+        match self {
+            Self::Static(keys) => Ok(Arc::clone(keys)),
+            Self::Fetched { from, .. } => from.fetch().await.map(Arc::new),
+        }
+    }
+
     /// Looks for keys that are newer than `known`, no oftener than [`LOOK_AGAIN`] (or than the set is
     /// refreshed anyway). Callers with
     /// known keys are not held up meanwhile.

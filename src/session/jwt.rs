@@ -15,6 +15,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::ended::{Began, Mark};
+use super::issuer::KeysError;
 use super::jwks::Keys;
 use super::key_set::{Found, KeySet};
 use super::presented::Token;
@@ -99,9 +100,11 @@ impl Jwt {
         self.rules.cookie.as_deref()
     }
 
-    /// Whether the keys are at hand, for `check` and readiness.
-    pub async fn keys_at_hand(&self) -> Result<(), SessionError> {
-        self.keys.current().await.map(drop)
+    /// Fetches the keys, for `check`. Returns the algorithms of the table that none of them is for.
+    pub async fn without_key(&self) -> Result<Vec<Algorithm>, KeysError> {
+        let keys = self.keys.look().await?;
+        let algorithms = self.rules.algorithms.iter().copied();
+        Ok(algorithms.filter(|one| !keys.fits(*one)).collect())
     }
 
     /// Whether `keys` is still the set that JWTs are verified with.

@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::Client;
 use reqwest::header::{ACCEPT, COOKIE};
 
-use super::checks::{Checks, No, Vouched, no_answer, odd_status};
+use super::checks::{Checks, Keeper, MADE_UP, No, Vouched, no_answer, odd_status};
 use super::ended::{Began, Mark};
 use super::presented::{Doubled, is_ours, unquoted};
 use super::{Bond, Caller, Outcome, Person, Presented, SessionError, UNKNOWN_LIFE, Validity, Who};
@@ -70,6 +70,26 @@ impl PortalCheck {
     /// The table's rules.
     pub fn rules(&self) -> &PortalCheckRules {
         &self.asker.rules
+    }
+
+    /// Asks without a cookie, and with cookies that nobody was given, for `check`.
+    pub async fn ask_about_nobody(&self) -> Keeper {
+        let pairs = self.rules().cookies.iter();
+        let pairs: Vec<_> = pairs.map(|name| format!("{name}={MADE_UP}")).collect();
+        let Ok(cookies) = HeaderValue::from_str(&pairs.join("; ")) else {
+            return Keeper::Odd("a name of `cookies` cannot be sent");
+        };
+        let accept = (ACCEPT, HeaderValue::from_static("application/json"));
+        for cookies in [None, Some((COOKIE, cookies))] {
+            let headers = cookies.into_iter().chain([accept.clone()]).collect();
+            match self.asker.ask(headers).await {
+                Ok(_) => return Keeper::Open,
+                Err(No::Refused(..) | No::NotMine(_)) => {}
+                Err(No::Failed(why)) => return Keeper::Odd(why),
+                Err(No::Silent(..) | No::Down(_)) => return Keeper::Silent,
+            }
+        }
+        Keeper::Closed
     }
 
     pub(super) fn is_resting(&self) -> bool {

@@ -42,3 +42,8 @@ pub(super) fn iso_millis(instant: Timestamp) -> String {
 pub(super) fn iso_nanos(instant: Timestamp) -> String {
     format!("{instant:.9}")
 }
+
+/// The form of the header `Date` (RFC 9110, 5.6.7).
+pub(super) fn http_date(instant: Timestamp) -> String {
+    httpdate::fmt_http_date(instant.into())
+}

@@ -14,7 +14,7 @@ use super::faults::Delay;
 use super::log::Ticket;
 use super::routes::{self, Handler};
 use super::state::{Shared, State};
-use super::{control, cors, rates};
+use super::{clock, control, cors, rates};
 
 /// Answers one request.
 pub(super) async fn serve(Shelf(shared): Shelf<Arc<Shared>>, request: Request) -> Response<Body> {
@@ -37,6 +37,7 @@ pub(super) async fn serve(Shelf(shared): Shelf<Arc<Shared>>, request: Request) -
     let mut state = shared.lock();
     let answer = answer(&mut state, &asked, call, handler, fault.as_ref());
     let answer = cors::expose(&state.world, &asked, answer).traced(state.ids.hex(32));
+    let answer = answer.with("date", clock::http_date(state.now()));
     state.log.close(ticket, answer.status);
     tracing::debug!(?call, status = answer.status, "simulated tenant answered");
     drop(state);
@@ -44,7 +45,7 @@ pub(super) async fn serve(Shelf(shared): Shelf<Arc<Shared>>, request: Request) -
 }
 
 fn admit(state: &mut State, asked: &Asked, call: Call) -> (Ticket, Option<Fault>) {
-    let time = super::clock::iso_millis(state.now());
+    let time = clock::iso_millis(state.now());
     let ticket = state.log.open(asked, call, time);
     (ticket, state.faults.take(call))
 }

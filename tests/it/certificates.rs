@@ -49,6 +49,14 @@ impl Authority {
         self.sign(&params)
     }
 
+    /// A server of this name, whose time is over on this day.
+    pub fn server_until(&self, name: &str, (year, month, day): (i32, u8, u8)) -> Signed {
+        let mut params = params("a server for a while");
+        params.subject_alt_names = vec![dns(name)];
+        params.not_after = date_time_ymd(year, month, day);
+        self.sign(&params)
+    }
+
     /// A client with these names: URIs where there is a colon, else DNS names.
     pub fn client(&self, names: &[&str]) -> Signed {
         let san = |name: &&str| {

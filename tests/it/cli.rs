@@ -9,7 +9,7 @@ use qlik_token_broker::simulator::{Call, Fault, Simulator, World};
 use reqwest::Client;
 use serde_json::Value;
 
-use super::harness::{KEY, Scratch, header, key_table, subject, tenant, tenant_table};
+use super::harness::{KEY, PAGE, Scratch, header, key_table, subject, tenant, tenant_table};
 
 pub fn program() -> Command {
     Command::new(env!("CARGO_BIN_EXE_qlik-token-broker"))
@@ -166,7 +166,9 @@ async fn token_prints_a_token_that_the_tenant_accepts() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn check_live_tells_what_is_wrong_and_what_to_do() {
-    let tenant = Simulator::start(super::harness::world()).await.unwrap();
+    let mut world = super::harness::world();
+    world.clients[0].origins = vec![PAGE.into()];
+    let tenant = Simulator::start(world).await.unwrap();
     let config = Scratch::new(&(key_table(&["acme"]) + &tenant_table("acme", &tenant.url())));
     let path = config.0.to_str().unwrap().to_owned();
     let check = |arguments: &'static [&'static str]| {
@@ -198,7 +200,7 @@ async fn check_live_tells_what_is_wrong_and_what_to_do() {
     tenant.on(Call::Token, Fault::WrongSecret);
     let refused = check(&["--live"]).await.unwrap();
     assert_eq!(refused.status.code(), Some(1));
-    assert!(text(&refused.stdout).contains("error   tenants.acme.client_id: the tenant refuses our client: status 401, code OAUTH-22"), "{refused:?}");
+    assert!(text(&refused.stdout).contains("error   tenants.acme.client_secret: the tenant refuses our client: status 401, code OAUTH-22"), "{refused:?}");
     let unknown = check(&["--live", "--subject", "auth0|nobody"])
         .await
         .unwrap();

@@ -36,6 +36,7 @@ mod introspection;
 mod jwt;
 mod keeper;
 mod limits;
+mod live;
 mod logout;
 mod logs;
 mod metrics;

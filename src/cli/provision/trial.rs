@@ -7,8 +7,9 @@ use arc_swap::ArcSwapOption;
 use tokio::time::{Duration, sleep};
 
 use super::input::Job;
-use crate::cli::check::{Finding, Level, check_tenant};
+use crate::cli::check::{Fault, Finding, Findings, Person, Scene, check_tenant};
 use crate::config::{Fingerprint, OtherClient, TenantConfig};
+use crate::mapping::LookupField;
 use crate::outbound::Proxy;
 use crate::provision::{Done, DoneClient, Purpose, Wish};
 use crate::qlik::{AssertionAlgorithm, Credential, Proof};
@@ -35,13 +36,25 @@ pub(super) async fn findings(job: &Job, done: &Done, is_fresh: bool) -> Vec<Find
         management,
         done.origins.clone(),
     );
+    let subject = job.subject.as_deref();
+    let person = subject.map(|subject| Person::by(LookupField::Subject, subject));
+    let person = match person.transpose() {
+        Ok(person) => person,
+        Err(why) => return vec![Finding::of(Fault::UserNotAskable, "--subject", why)],
+    };
+    let scene = Scene {
+        proxy: &Proxy::None,
+        person: person.as_ref(),
+        leeway: None,
+        cache: None,
+    };
     let tries = if is_fresh { TRIES } else { 1 };
     let mut round = 1;
     loop {
-        let findings = check_tenant(&config, &Proxy::None, job.subject.as_deref()).await;
-        let is_well = findings.iter().all(|finding| finding.level != Level::Error);
-        if is_well || round == tries {
-            return findings;
+        let mut found = Findings::default();
+        check_tenant(&config, &scene, &mut found).await;
+        if found.errors() == 0 || round == tries {
+            return found.0;
         }
         round += 1;
         sleep(PAUSE).await;

@@ -80,6 +80,14 @@ impl OauthClient {
         self.connection_config.as_ref()?.consent_method.as_deref()
     }
 
+    /// Whether its tokens may have a scope: by that name, or by its parent's, as `apps` is of `apps:read`.
+    /// `None` if the tenant does not show it.
+    pub fn holds_scope(&self, scope: &str) -> Option<bool> {
+        let parent = scope.split_once(':').map(|(parent, _)| parent);
+        let mut held = self.allowed_scopes.as_ref()?.iter();
+        Some(held.any(|held| held == scope || Some(held.as_str()) == parent))
+    }
+
     /// Whether it authenticates by `method`. A client that lists none has a secret.
     pub fn authenticates_by(&self, method: &str) -> bool {
         match self.allowed_auth_methods.as_deref() {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::super::issuer::metadata_url;
 use super::Jwt;
 use crate::outbound::{self, Proxy};
 use crate::secret::Secret;
@@ -99,6 +100,15 @@ pub struct JwtRules {
 }
 
 impl JwtRules {
+    /// The address that is asked for keys first, if any is.
+    pub fn asked(&self) -> Option<String> {
+        match &self.keys {
+            KeySource::JwksUrl(url) => Some(url.clone()),
+            KeySource::Discovery => Some(metadata_url(&self.issuer)),
+            _ => None,
+        }
+    }
+
     /// Checks that static keys parse and fit the algorithms. The error never shows the key.
     pub fn check_keys(&self) -> Result<(), String> {
         let http = outbound::client(&Proxy::None, None).map_err(|error| error.to_string())?;

@@ -1,0 +1,193 @@
+//! What proves the clients: every secret and every key, one by one.
+
+use std::sync::Arc;
+
+use super::fault::Fault;
+use super::finding::Findings;
+use super::tenant::Look;
+use crate::config::OtherClient;
+use crate::mapping::{LookupField, UserLookup};
+use crate::qlik::{AccessToken, Credential, Proof, QlikClient, QlikError, Role};
+use crate::secret::SecretSource;
+use crate::tenant::ScopeSet;
+
+/// A subject that no tenant has: being told so shows that the proof is accepted.
+const NOBODY: &str = "qlik-token-broker-check-nobody";
+
+/// A client that acts for itself, and its token.
+pub(super) struct Bot {
+    pub client: QlikClient,
+    pub token: Arc<AccessToken>,
+}
+
+/// One proof of a client: where it stands, and what the tenant said of it.
+struct Tried {
+    path: String,
+    outcome: Result<(), QlikError>,
+}
+
+/// Has a client that acts for itself get a token by each of its proofs. The first one is kept.
+pub(super) async fn bot(
+    look: &Look<'_>,
+    role: Role,
+    other: &OtherClient,
+    found: &mut Findings,
+) -> Option<Bot> {
+    let path = format!("{}.{}", look.path, role.as_str());
+    let mut kept: Option<Bot> = None;
+    let mut tried = Vec::new();
+    for (path, credential) in each(&path, &other.credential) {
+        let Some(client) = look.client(role, &path, &credential, found) else {
+            continue;
+        };
+        let asked = async {
+            let (turn, deadline) = look.turn().await?;
+            client
+                .client_credentials(&other.scopes, turn, deadline)
+                .await
+        };
+        let outcome = match asked.await {
+            Err(error) => Err(error),
+            Ok(token) if kept.is_none() => {
+                let token = Arc::new(token);
+                kept = Some(Bot { client, token });
+                Ok(())
+            }
+            Ok(token) => {
+                if let Ok((turn, deadline)) = look.turn().await {
+                    drop(client.revoke(&token, turn, deadline).await);
+                }
+                Ok(())
+            }
+        };
+        tried.push(Tried { path, outcome });
+    }
+    tell(&path, &other.credential, &tried, found);
+    let bot = kept?;
+    granted(&format!("{path}.scopes"), &other.scopes, &bot.token, found);
+    Some(bot)
+}
+
+/// Has the issuing client prove itself by each of its proofs, for a user that no tenant has. Whether
+/// any is accepted.
+pub(super) async fn issuing(look: &Look<'_>, found: &mut Findings) -> bool {
+    let credential = &look.config.credential;
+    let Ok(nobody) = UserLookup::new(LookupField::Subject, NOBODY) else {
+        return false;
+    };
+    let mut tried = Vec::new();
+    for (path, credential) in each(&look.path, credential) {
+        let Some(client) = look.client(Role::Issuing, &path, &credential, found) else {
+            continue;
+        };
+        let asked = async {
+            let (turn, deadline) = look.turn().await?;
+            let scopes = &look.config.tenant.scopes;
+            client.impersonate(&nobody, scopes, turn, deadline).await
+        };
+        let outcome = match asked.await {
+            Ok(_) => Ok(()),
+            Err(error) if error.is_about_the_user() => Ok(()),
+            Err(error) => Err(error),
+        };
+        tried.push(Tried { path, outcome });
+    }
+    tell(&look.path, credential, &tried, found)
+}
+
+/// The proofs of a client, each as a credential of its own, with the keys under which they stand.
+fn each(path: &str, credential: &Credential) -> Vec<(String, Credential)> {
+    let Proof::Secrets(sources) = &credential.proof else {
+        return vec![(format!("{path}.private_key"), credential.clone())];
+    };
+    let is_list = sources.len() > 1;
+    let alone = |(index, source): (usize, &SecretSource)| {
+        let key = if is_list {
+            format!("{path}.client_secrets[{index}]")
+        } else {
+            format!("{path}.client_secret")
+        };
+        let alone = Credential {
+            client_id: credential.client_id.clone(),
+            proof: Proof::Secrets(vec![source.clone()]),
+        };
+        (key, alone)
+    };
+    sources.iter().enumerate().map(alone).collect()
+}
+
+/// Where the first proof of a client stands.
+pub(super) fn place(path: &str, credential: &Credential) -> String {
+    let first = each(path, credential).into_iter().next();
+    first.map_or_else(|| path.to_owned(), |(place, _)| place)
+}
+
+/// A line for each proof; where none is accepted, one for the client. Whether any is.
+fn tell(path: &str, credential: &Credential, tried: &[Tried], found: &mut Findings) -> bool {
+    if tried.iter().all(|tried| tried.outcome.is_err()) {
+        if let Some(Tried {
+            path: at,
+            outcome: Err(error),
+        }) = tried.first()
+        {
+            refused(path, at, credential, error, found);
+        }
+        return false;
+    }
+    for Tried { path, outcome } in tried {
+        match outcome {
+            Ok(()) => found.ok(path, "the tenant accepts it"),
+            Err(error @ QlikError::ClientRefused { .. }) => {
+                found.add(Fault::SecretDead, path, error.to_string());
+            }
+            Err(error) => found.add(Fault::TenantFailed, path, error.to_string()),
+        }
+    }
+    true
+}
+
+/// Why a client gets no token, as far as the tenant's code tells. `at` is where its proof stands.
+pub(super) fn refused(
+    path: &str,
+    at: &str,
+    credential: &Credential,
+    error: &QlikError,
+    found: &mut Findings,
+) {
+    let client = format!("{path}.client_id");
+    let QlikError::ClientRefused { code, status, .. } = error else {
+        return found.add(Fault::TenantFailed, client, error.to_string());
+    };
+    let is_key = matches!(credential.proof, Proof::PrivateKey { .. });
+    let (fault, place) = match code.as_deref() {
+        Some("OAUTH-14" | "unauthorized_client") => (Fault::ConsentRequired, client),
+        Some("OAUTH-5") => (Fault::ClientUnknown, client),
+        Some("invalid_scope") => (Fault::ScopeMissing, format!("{path}.scopes")),
+        Some("unsupported_grant_type") => (Fault::GrantMissing, client),
+        Some("OAUTH-22" | "invalid_client") if !is_key => (Fault::SecretRefused, at.to_owned()),
+        _ if is_key && *status == 401 => (Fault::KeyRefused, at.to_owned()),
+        _ => (Fault::ClientRefused, client),
+    };
+    found.add(fault, place, error.to_string());
+}
+
+/// Whether a token has what it was asked for with. Whether it does.
+pub(super) fn granted(
+    path: &str,
+    asked: &ScopeSet,
+    token: &AccessToken,
+    found: &mut Findings,
+) -> bool {
+    let has = |scope: &&str| token.scope.split(' ').any(|granted| granted == *scope);
+    let mut missing = asked
+        .as_str()
+        .split(' ')
+        .filter(|scope| !has(scope))
+        .peekable();
+    let is_whole = missing.peek().is_none();
+    for scope in missing {
+        let message = format!("the tenant gives a token without the scope {scope}");
+        found.add(Fault::ScopeMissing, path, message);
+    }
+    is_whole
+}
