@@ -137,13 +137,13 @@ impl Rotation<'_> {
         let trial = Trial::new(http, place, credential, scopes, target.asks.clone());
         trial.map_err(|error| unusable(&error.to_string()))
     }
+}
 
-    fn pair(&self, file: &Path, algorithm: AssertionAlgorithm) -> Result<KeyPair, Failure> {
-        let pem = SecretSource::File(file.into()).read();
-        let pem = pem.map_err(|error| unusable(&error.to_string()))?;
-        let pair = KeyPair::read(algorithm, pem);
-        pair.map_err(|error| unusable(&format!("{}: {error}", file.display())))
-    }
+fn pair(file: &Path, algorithm: AssertionAlgorithm) -> Result<KeyPair, Failure> {
+    let pem = SecretSource::File(file.into()).read();
+    let pem = pem.map_err(|error| unusable(&error.to_string()))?;
+    let pair = KeyPair::read(algorithm, pem);
+    pair.map_err(|error| unusable(&format!("{}: {error}", file.display())))
 }
 
 /// What a tenant says may hold what a terminal obeys.

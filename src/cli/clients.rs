@@ -168,29 +168,26 @@ impl Place {
             Some(power) => power,
             None => configured_power(configured)?,
         };
-        let (id, url, proxy, ca_pem) = match (configured, &config) {
-            (Some(tenant), Some(config)) => {
-                let TenantConfig { tenant, ca_pem, .. } = tenant;
-                let proxy = config.proxy.clone();
-                (tenant.id.clone(), tenant.url.clone(), proxy, ca_pem.clone())
-            }
-            _ => {
-                let url = address(self.url.as_deref())?;
-                let id = id_of(&url);
-                let id = TenantId::parse(&id).or_else(|| TenantId::parse("tenant"));
-                let read = |path: &PathBuf| {
-                    let pem = read_file(path);
-                    pem.with_context(|| format!("cannot read {}", path.display()))
-                };
-                let ca_pem = self.ca_file.as_ref().map(read).transpose()?;
-                let url = url.origin().ascii_serialization();
-                (
-                    id.context("the tenant has no name")?,
-                    url,
-                    Proxy::None,
-                    ca_pem.map(|pem| pem.to_vec()),
-                )
-            }
+        let (id, url, proxy, ca_pem) = if let (Some(tenant), Some(config)) = (configured, &config) {
+            let TenantConfig { tenant, ca_pem, .. } = tenant;
+            let proxy = config.proxy.clone();
+            (tenant.id.clone(), tenant.url.clone(), proxy, ca_pem.clone())
+        } else {
+            let url = address(self.url.as_deref())?;
+            let id = id_of(&url);
+            let id = TenantId::parse(&id).or_else(|| TenantId::parse("tenant"));
+            let read = |path: &PathBuf| {
+                let pem = read_file(path);
+                pem.with_context(|| format!("cannot read {}", path.display()))
+            };
+            let ca_pem = self.ca_file.as_ref().map(read).transpose()?;
+            let url = url.origin().ascii_serialization();
+            (
+                id.context("the tenant has no name")?,
+                url,
+                Proxy::None,
+                ca_pem.map(|pem| pem.to_vec()),
+            )
         };
         let http = outbound::client(&proxy, ca_pem.as_deref())?;
         Ok(Tenant {

@@ -7,7 +7,7 @@ use tokio::time::{Duration, Instant, sleep};
 
 use super::files::{Journal, unwritten};
 use super::plan::{Plan, Stage, now};
-use super::{Kind, Rotation, Wishes, generated};
+use super::{Kind, Rotation, Wishes, generated, pair};
 use crate::provision::Failure;
 use crate::qlik::admin::OauthClient;
 use crate::qlik::{Asks, AssertionAlgorithm, QlikError};
@@ -120,7 +120,7 @@ impl Rotation<'_> {
 
     /// Tells the tenant the new public key, unless it knows it.
     async fn register(&self, algorithm: AssertionAlgorithm) -> Result<(), Failure> {
-        let pair = self.pair(&self.files.next, algorithm)?;
+        let pair = pair(&self.files.next, algorithm)?;
         let client = self.client().await?;
         if client.kids().any(|kid| kid == pair.kid()) {
             return Ok(());

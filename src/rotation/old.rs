@@ -1,6 +1,6 @@
 //! Which of the client's secrets or keys is the old one.
 
-use super::{Kind, Rotation, Wishes, shown};
+use super::{Kind, Rotation, Wishes, pair, shown};
 use crate::provision::Failure;
 use crate::qlik::QlikError;
 use crate::qlik::admin::OauthClient;
@@ -21,7 +21,7 @@ impl Rotation<'_> {
     pub(super) async fn old(&self, known: &[String], wishes: &Wishes) -> Result<Old, Failure> {
         let told = match self.target.kind {
             Kind::Key(algorithm) => {
-                let kid = self.pair(&self.files.current, algorithm)?.kid().to_owned();
+                let kid = pair(&self.files.current, algorithm)?.kid().to_owned();
                 return Ok(if known.contains(&kid) {
                     Old::Named(kid)
                 } else {
