@@ -74,7 +74,7 @@ struct Place {
     #[arg(long, value_name = "FILE", requires = "url")]
     ca_file: Option<PathBuf>,
     /// Instead of an address, a tenant of the configuration; may be left out when there is one
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", conflicts_with = "url")]
     tenant: Option<String>,
     /// What it uses is marked, and not deleted. Without a token or client of its own, the command asks
     /// as the tenant's `management` client, which needs the scope `admin_classic`

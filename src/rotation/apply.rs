@@ -53,6 +53,13 @@ impl Rotation<'_> {
             sleep(wishes.wait).await;
             // Whatever happened meanwhile: what is in the file is good without the old one.
             self.accepted(&self.files.current, wishes.patience).await?;
+            if self.files.digest()? == plan.journal.digest {
+                let file = self.files.current.display();
+                let message =
+                    format!("somebody put the old secret back into {file}; it was not dropped");
+                let remedy = "stop what writes that file, and run the command again: it gets another new one";
+                return Err(Failure::new(message, remedy));
+            }
             self.drop_old(old).await?;
             done.dropped = Some(old.clone());
         }

@@ -6,6 +6,7 @@ mod load;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 use qlik_token_broker::simulator::{
     Call, Client as OauthClient, ClientSecret, ClientSetup, Fault, Simulator, World,
@@ -496,6 +497,25 @@ async fn the_old_one_may_be_kept_until_the_command_is_run_again() {
         assert_eq!(desk.read(), new);
         desk.assert_rotated(&tenant, &before);
     }
+}
+
+/// What a backup or a tool for configurations does.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_secret_that_is_put_back_meanwhile_is_not_dropped() {
+    let desk = Desk::new(Proof::Secret);
+    let tenant = desk.tenant().await;
+    let slowly = ["--yes", "--wait", "2s", "--patience", "1s"];
+    let put_back = async {
+        while desk.read() == OLD {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        desk.folder.write("issuing", OLD);
+    };
+    let (refused, ()) = tokio::join!(desk.rotate(&tenant, &slowly), put_back);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(said(&refused).contains("put the old secret back"));
+    assert_eq!(desk.read(), OLD);
+    assert_eq!(desk.assert_works(&tenant), 2);
 }
 
 /// A file that is there and not ours is not touched, nor what another rotation left.
