@@ -127,11 +127,13 @@ async fn interrupt_everywhere(world: fn() -> World) {
     }
 }
 
+#[ignore = "needs the machine for itself: scripts/test runs it"]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_in_an_empty_tenant_may_be_interrupted_at_every_call() {
     interrupt_everywhere(empty).await;
 }
 
+#[ignore = "needs the machine for itself: scripts/test runs it"]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_repairs_may_be_interrupted_at_every_call() {
     interrupt_everywhere(drifted).await;

@@ -117,11 +117,13 @@ async fn interrupt_everywhere(proof: Proof) {
     }
 }
 
+#[ignore = "needs the machine for itself: scripts/test runs it"]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rotation_of_a_secret_may_be_interrupted_at_every_call() {
     interrupt_everywhere(Proof::Secret).await;
 }
 
+#[ignore = "needs the machine for itself: scripts/test runs it"]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rotation_of_a_key_may_be_interrupted_at_every_call() {
     interrupt_everywhere(Proof::Key).await;
