@@ -131,7 +131,7 @@ async fn c40_a_flood_is_shed_before_it_takes_memory_and_the_process_says_that_it
 async fn c40_slow_heads_keep_nobody_out_and_slow_bodies_not_for_long() {
     let tenant = tenant().await;
     let config = format!(
-        "[server]\nmax_in_flight = 50\nrequest_timeout = '1s'\n{}{}",
+        "[server]\nmax_in_flight = 50\nrequest_timeout = '2s'\n{}{}",
         key_table(&["acme"]),
         tenant_table("acme", &tenant.url())
     );
@@ -148,21 +148,21 @@ async fn c40_slow_heads_keep_nobody_out_and_slow_bodies_not_for_long() {
         "{head}Authorization: Bearer {KEY}\r\nContent-Type: application/json\r\nContent-Length: 50\r\n\r\n{{"
     );
     let started = Instant::now();
-    slow.extend((0..50).map(|_| open(body.clone())));
+    // More than there are places: the one who asks below holds one now and then, too.
+    slow.extend((0..60).map(|_| open(body.clone())));
     loop {
         let answer = broker.ask_for("ann").send().await.unwrap();
         if answer.status() == 503 {
             break;
         }
         assert!(
-            started.elapsed() < Duration::from_millis(900),
+            started.elapsed() < Duration::from_millis(1800),
             "not in time"
         );
     }
     refused(broker.ask_for("ann"), 503, "overloaded").await;
-    tokio::time::sleep(Duration::from_millis(1100)).await;
+    tokio::time::sleep(Duration::from_millis(2100)).await;
     broker.token_of("ann").await;
-    tokio::time::sleep(Duration::from_secs(1)).await;
     let cut = slow.iter().filter(|stream| {
         stream.set_nonblocking(true).unwrap();
         let mut all = [0; 4096];
