@@ -106,7 +106,7 @@ impl<'a> Clients<'a> {
     ) -> Result<QlikClient, BuildError> {
         let tenant = &self.config.tenant;
         let (id, http) = (tenant.id.as_str(), self.http.clone());
-        let made = QlikClient::new(http, (id, role), &tenant.url, credential.clone());
+        let made = QlikClient::new(http, id, &tenant.url, credential.clone());
         let made = made.map_err(|error| BuildError {
             place: format!("tenants.{id}.{key}"),
             reason: error.to_string(),

@@ -4,6 +4,7 @@
 //! one swap, and requests that come in see the new one; those in flight end with the one they began
 //! with. A configuration with any fault changes nothing.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -145,11 +146,7 @@ impl Live {
         origins::follow(&next.app, origins::EVERY).await;
         let generation = next.app.generation;
         let former = self.app.swap(Arc::clone(&next.app));
-        for tenant in former.tenants.keys() {
-            if !next.app.tenants.contains_key(tenant) {
-                metrics::forget_tenant(tenant.as_str());
-            }
-        }
+        forget(&former, &next.app);
         metrics::config_in_use(generation);
         Reloaded {
             generation,
@@ -172,6 +169,26 @@ impl Live {
             restart_needed,
             warnings,
         })
+    }
+}
+
+/// Gauges of what is not there any more would stand still.
+fn forget(former: &App, next: &App) {
+    let standings = next.standings();
+    let clients = standings.iter().flat_map(|standing| {
+        let clients = standing.secrets.iter();
+        clients.map(|(client, _)| (standing.id(), *client))
+    });
+    let clients: HashSet<_> = clients.collect();
+    for standing in former.standings() {
+        if !next.tenants.contains_key(&standing.tenant.id) {
+            metrics::forget_tenant(standing.id());
+        }
+        for (client, _) in &standing.secrets {
+            if !clients.contains(&(standing.id(), *client)) {
+                metrics::forget_client(standing.id(), client);
+            }
+        }
     }
 }
 

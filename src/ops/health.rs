@@ -6,6 +6,8 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde_json::{Value, json};
+use tokio::sync::Mutex;
+use tokio::task::spawn_blocking;
 
 use super::{answer, json};
 use crate::app::App;
@@ -55,14 +57,27 @@ pub(super) async fn readyz(State(live): State<Arc<Live>>) -> Response {
 pub(super) fn measure(app: &App) {
     metrics::cached_users().set(app.broker.cached_users() as f64);
     app.broker.measure();
+    for standing in app.standings() {
+        for (client, secret) in &standing.secrets {
+            metrics::client_secret_in_use(standing.id(), client, secret.place);
+        }
+    }
 }
 
+/// With thousands of tenants it takes the better part of a second: not on a thread that answers requests,
+/// and not twice at a time.
 pub(super) async fn metrics_text(State(live): State<Arc<Live>>) -> Response {
-    let app = live.app();
-    measure(&app);
-    match &app.metrics {
-        Some(metrics) => answer(StatusCode::OK, PROMETHEUS_TEXT, metrics.render()),
-        None => answer(
+    static RENDERING: Mutex<()> = Mutex::const_new(());
+    let _rendering = RENDERING.lock().await;
+    let rendering = spawn_blocking(move || {
+        let app = live.app();
+        measure(&app);
+        let metrics = app.metrics.as_ref()?;
+        Some(metrics.render())
+    });
+    match rendering.await {
+        Ok(Some(text)) => answer(StatusCode::OK, PROMETHEUS_TEXT, text),
+        _ => answer(
             StatusCode::SERVICE_UNAVAILABLE,
             "text/plain",
             "another recorder is installed in this process\n",

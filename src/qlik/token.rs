@@ -17,7 +17,7 @@ use crate::clock;
 use crate::mapping::UserLookup;
 use crate::outbound::{BodyError, read_capped};
 use crate::secret::SecretError;
-use crate::telemetry::metrics::{self, UpstreamCall};
+use crate::telemetry::metrics::UpstreamCall;
 use crate::telemetry::upstream::Asking;
 use crate::tenant::ScopeSet;
 
@@ -59,32 +59,28 @@ impl Role {
 pub struct QlikClient {
     pub(super) http: Client,
     tenant: String,
-    role: Role,
     url: String,
     token_url: String,
     prover: Arc<Prover>,
 }
 
 impl QlikClient {
-    /// `tenant` and `role` name it in metrics; `url` has no slash at its end. Reads the secret, calls nobody.
+    /// `tenant` names it in metrics; `url` has no slash at its end. Reads the secret, calls nobody.
     pub fn new(
         http: Client,
-        (tenant, role): (&str, Role),
+        tenant: &str,
         url: &str,
         credential: Credential,
     ) -> Result<Self, SecretError> {
         let token_url = format!("{url}/oauth/token");
         let prover = Prover::new(credential, token_url.clone())?;
-        let client = Self {
+        Ok(Self {
             http,
             tenant: tenant.into(),
-            role,
             url: url.into(),
             token_url,
             prover: Arc::new(prover),
-        };
-        client.tell_secret_in_use();
-        Ok(client)
+        })
     }
 
     /// Goes on with what a client that was there `before` knows of its secrets, if it is the same one.
@@ -100,20 +96,12 @@ impl QlikClient {
 
     /// Reads its secrets again, which may come from other places than before. Whether any changed.
     pub fn renew(&self, credential: &Credential) -> bool {
-        let changed = self.prover.renew(&credential.proof);
-        if changed {
-            self.tell_secret_in_use();
-        }
-        changed
+        self.prover.renew(&credential.proof)
     }
 
     /// Which of its secrets or keys is in use.
     pub fn secret_in_use(&self) -> InUse {
         self.prover.in_use()
-    }
-
-    fn tell_secret_in_use(&self) {
-        metrics::client_secret_in_use(&self.tenant, self.role.as_str(), self.prover.place());
     }
 
     /// A token that acts as `user`. Tries again on transient failures until `deadline`, each try with
@@ -211,7 +199,6 @@ impl QlikClient {
                 Ok(token) => {
                     if !attempt.refused.is_empty() {
                         self.prover.keep(&attempt.key, &attempt.refused);
-                        self.tell_secret_in_use();
                     }
                     return Ok(token);
                 }

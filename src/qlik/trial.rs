@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::time::{Duration, Instant};
 
-use super::{AccessToken, Credential, QlikClient, QlikError, Role};
+use super::{AccessToken, Credential, QlikClient, QlikError};
 use crate::budget::{Budget, Granted, Replicas, Ticket, Turn};
 use crate::mapping::UserLookup;
 use crate::outbound::HttpClient;
@@ -44,16 +44,12 @@ impl Trial {
         scopes: ScopeSet,
         asks: Asks,
     ) -> Result<Self, SecretError> {
-        let role = match asks {
-            Asks::Own => Role::Service,
-            Asks::For(_) | Asks::ForNobody(_) => Role::Issuing,
-        };
         let rate = Rate {
             per_minute: NonZeroU32::MIN.saturating_add(79),
             burst: NonZeroU32::MIN.saturating_add(99),
         };
         Ok(Self {
-            client: QlikClient::new(http, (tenant.as_str(), role), url, credential)?,
+            client: QlikClient::new(http, tenant.as_str(), url, credential)?,
             budget: Budget::new(rate, Replicas::ONE),
             scopes,
             asks,

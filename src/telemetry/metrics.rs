@@ -212,9 +212,11 @@ pub fn forget_tenant(tenant: &str) {
     for gauge in [BUDGET_AVAILABLE, WAITING] {
         gauge!(gauge, "tenant" => tenant.to_owned()).set(f64::NAN);
     }
-    for client in ["issuing", "management", "service"] {
-        gauge!(SECRET_IN_USE, "tenant" => tenant.to_owned(), "client" => client).set(f64::NAN);
-    }
+}
+
+/// A tenant has no such client any more.
+pub fn forget_client(tenant: &str, client: &'static str) {
+    gauge!(SECRET_IN_USE, "tenant" => tenant.to_owned(), "client" => client).set(f64::NAN);
 }
 
 /// The shared tier came into reach, or went out of it.
@@ -233,7 +235,7 @@ pub fn cached_users() -> Gauge {
     gauge!(CACHED_USERS)
 }
 
-/// Notes which of a client's secrets or keys is in use.
+/// Notes which of a client's secrets or keys is in use: its place in the list.
 pub fn client_secret_in_use(tenant: &str, client: &'static str, place: usize) {
     let tenant = tenant.to_owned();
     gauge!(SECRET_IN_USE, "tenant" => tenant, "client" => client).set(place as f64);

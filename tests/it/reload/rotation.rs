@@ -252,6 +252,13 @@ async fn metrics_say_which_secret_is_in_use() {
     broker.reload(&listed("'new'")).await;
     broker.token_of("bob").await;
     assert_eq!(place().await, "0", "the one that works is no longer listed");
+    let with_page = listed("'new'").replace(
+        "allowed_origins = [",
+        "allowed_origins = ['https://more.test', ",
+    );
+    assert_ne!(with_page, listed("'new'"));
+    broker.reload(&with_page).await;
+    assert_eq!(place().await, "0", "another change says nothing of it");
     tenant.with_world(|world| {
         let client = world.client_mut("broker").unwrap();
         let made = client.secrets[0].created_at;
