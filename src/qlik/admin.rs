@@ -93,8 +93,11 @@ struct Link {
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct CspOrigin {
     origin: String,
+    #[serde(default)]
+    frame_ancestors: bool,
 }
 
 impl Admin {
@@ -107,11 +110,13 @@ impl Admin {
         }
     }
 
-    /// The origins in the tenant's content security policy.
+    /// The origins that the tenant's content security policy lets frame it. Its entries have directives
+    /// one by one, and one without this is for something else.
     pub async fn csp_origins(&self) -> Result<Vec<String>, AdminError> {
         let what = "to list the CSP origins";
         let entries: Vec<CspOrigin> = self.list("/api/v1/csp-origins", what).await?;
-        Ok(entries.into_iter().map(|entry| entry.origin).collect())
+        let framing = entries.into_iter().filter(|entry| entry.frame_ancestors);
+        Ok(framing.map(|entry| entry.origin).collect())
     }
 
     /// Lets pages of this origin frame the tenant.

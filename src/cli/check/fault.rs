@@ -79,7 +79,7 @@ impl Fault {
             Self::SecretRefused => Row("secret_refused", Error, "put a secret of this OAuth client in place; if none is at hand, add one to the client"),
             Self::KeyRefused => Row("key_refused", Error, "register the public key on the OAuth client under this kid and algorithm"),
             Self::SecretDead => Row("secret_dead", Warning, "take it out of the list; the others work"),
-            Self::ClientUnknown => Row("client_unknown", Error, "check that url and client_id belong together, and that the OAuth client was not deleted"),
+            Self::ClientUnknown => Row("client_unknown", Error, "check that url, client_id and its secret or key belong together, and that the OAuth client was not deleted"),
             Self::ClientRefused => Row("client_refused", Error, "check the secret, the grant, the scopes and the consent of this OAuth client"),
             Self::ConsentRequired => Row("consent_required", Error, "set the consent method of the OAuth client to trusted"),
             Self::GrantMissing => Row("grant_missing", Error, "allow the grant on the OAuth client"),
