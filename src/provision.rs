@@ -11,6 +11,8 @@ mod plan;
 mod secrets;
 mod table;
 
+use std::path::Path;
+
 use crate::qlik::admin::AdminError;
 use crate::tenant::{Origin, ScopeSet, TenantId};
 
@@ -62,6 +64,12 @@ impl Failure {
             message: message.into(),
             remedy: remedy.into(),
         }
+    }
+
+    /// Two commands would replace each other's files.
+    pub(crate) fn at_work_in(folder: &Path) -> Self {
+        let message = format!("another command is at work in {}", folder.display());
+        Self::new(message, "wait until it has ended")
     }
 }
 

@@ -12,7 +12,7 @@ use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
-pub use new_file::{NewFile, move_over, replace_file, replace_private_file};
+pub use new_file::{NewFile, lock_folder, move_over, replace_file, replace_private_file};
 pub use zeroize::Zeroizing;
 
 /// Larger than any PEM key; a path that names a log or a device by mistake is refused.

@@ -14,11 +14,11 @@ use super::{ConfigFiles, confirm};
 use crate::clock;
 use crate::config::{Config, TenantConfig};
 use crate::outbound::{self, Proxy};
-use crate::qlik::admin::{Admin, OauthClient};
+use crate::qlik::admin::{Admin, OauthClient, safe};
 use crate::secret::read_file;
 use crate::tenant::TenantId;
 
-use shown::{Shown, line, safe, table};
+use shown::{Shown, line, table};
 
 #[derive(Subcommand)]
 pub(super) enum Command {

@@ -52,6 +52,7 @@ impl Done {
 /// Carries a plan out and writes the tenant's table.
 pub async fn apply(admin: &Admin, plan: &Plan, folder: &Folder) -> Result<Done, Failure> {
     folder.make()?;
+    let _locked = folder.lock()?;
     let (mut clients, mut origins, mut todo) = (Vec::new(), Vec::new(), Vec::new());
     for part in &plan.parts {
         let key = make_key(&part.aim)?;

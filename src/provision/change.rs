@@ -5,6 +5,7 @@ use std::fmt;
 
 use super::Failure;
 use super::plan::{Aim, Seen};
+use crate::qlik::admin::safe;
 
 /// A client may hold this many secrets.
 const MAX_SECRETS: usize = 5;
@@ -95,7 +96,9 @@ pub(super) fn changes(
     if client.app_type != "web" {
         let message = format!(
             "the client {:?} ({}) is of the type {:?}, which cannot be changed and has no such grants",
-            aim.name, client.client_id, client.app_type
+            aim.name,
+            safe(&client.client_id),
+            client.app_type
         );
         let remedy = "rename it in the tenant, or choose another name here";
         return Err(Failure::new(message, remedy));
@@ -156,7 +159,7 @@ fn proof(
         let message = format!(
             "the client {:?} ({}) has {others} secrets, which is the most there can be, and none is in {}",
             aim.name,
-            client.client_id,
+            safe(&client.client_id),
             aim.file.display()
         );
         let remedy = "put the secret that is in use into that file (mode 0600), or drop one that is not in the tenant's console";

@@ -1,6 +1,6 @@
 //! The folder of the files that are made: secrets and keys of mode 0600, tables for the broker.
 
-use std::fs::DirBuilder;
+use std::fs::{DirBuilder, File};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,7 @@ use super::Failure;
 use super::plan::{Aim, Purpose};
 use crate::qlik::AssertionAlgorithm;
 use crate::qlik::key_pair::KeyPair;
-use crate::secret::{NewFile, SecretSource};
+use crate::secret::{NewFile, SecretSource, lock_folder};
 use crate::tenant::TenantId;
 
 /// Where the files are.
@@ -21,6 +21,12 @@ impl Folder {
         let absolute = std::path::absolute(path);
         let failed = |error| Failure::new(format!("--out is not a path: {error}"), "name a folder");
         absolute.map(Self).map_err(failed)
+    }
+
+    /// Keeps other commands out of it for as long as it is held.
+    pub(super) fn lock(&self) -> Result<File, Failure> {
+        let locked = lock_folder(&self.0).map_err(|error| unwritten(&self.0, &error))?;
+        locked.ok_or_else(|| Failure::at_work_in(&self.0))
     }
 
     /// Its path.

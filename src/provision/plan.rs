@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::change::{Change, changes};
 use super::files::{Folder, key_of};
 use super::{Failure, Wish};
-use crate::qlik::admin::{Admin, OauthClient};
+use crate::qlik::admin::{Admin, OauthClient, safe};
 use crate::qlik::{CLIENT_CREDENTIALS, IMPERSONATION};
 
 /// What an OAuth client is for.
@@ -116,7 +116,7 @@ impl fmt::Display for Plan {
             };
             let id = seen
                 .as_ref()
-                .map_or("new", |seen| seen.client.client_id.as_str());
+                .map_or("new".into(), |seen| safe(&seen.client.client_id));
             let (purpose, name) = (aim.purpose.as_str(), &aim.name);
             writeln!(f, "  {mark} {purpose} client {name:?} ({id})")?;
             for change in changes {
@@ -202,8 +202,8 @@ pub(super) fn named(clients: &[OauthClient], name: &str) -> Result<Option<String
     }
     let message = format!(
         "the tenant has several clients {name:?}: {}, {}",
-        first.unwrap_or_default(),
-        others.join(", ")
+        safe(&first.unwrap_or_default()),
+        safe(&others.join(", "))
     );
     let remedy = "delete or rename all but the one that is in use, or choose another name here";
     Err(Failure::new(message, remedy))

@@ -210,6 +210,17 @@ impl Admin {
     }
 }
 
+/// A text for a terminal: what a tenant says may hold what a terminal obeys, or turn the order of a line around.
+pub fn safe(text: &str) -> String {
+    let hides = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    text.chars()
+        .map(|c| if hides(c) { '\u{fffd}' } else { c })
+        .collect()
+}
+
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, AdminError> {
     let parsed = serde_json::from_slice(body);
     parsed.map_err(|_| QlikError::Malformed("not the JSON that was asked for").into())

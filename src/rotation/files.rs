@@ -1,7 +1,7 @@
 //! The file of a secret or key, and what a rotation keeps beside it.
 
 use std::ffi::OsString;
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -11,7 +11,9 @@ use serde::{Deserialize, Serialize};
 use crate::digest;
 use crate::provision::Failure;
 use crate::qlik::admin::OauthClient;
-use crate::secret::{NewFile, Secret, SecretSource, move_over, read_file, replace_private_file};
+use crate::secret::{
+    NewFile, Secret, SecretSource, lock_folder, move_over, read_file, replace_private_file,
+};
 
 /// A lost answer is looked for within this time. The tenant's clock and ours may differ.
 const AROUND: i64 = 300;
@@ -137,15 +139,8 @@ impl Files {
 fn lock(current: &Path) -> Result<File, Failure> {
     let folder = current.parent().filter(|folder| *folder != Path::new(""));
     let folder = folder.unwrap_or(Path::new("."));
-    let file = File::open(folder).map_err(|error| unread(folder, &error))?;
-    match file.try_lock() {
-        Err(TryLockError::WouldBlock) => {
-            let message = format!("another command is at work in {}", folder.display());
-            Err(Failure::new(message, "wait until it has ended"))
-        }
-        // Not every file system has locks.
-        _ => Ok(file),
-    }
+    let locked = lock_folder(folder).map_err(|error| unread(folder, &error))?;
+    locked.ok_or_else(|| Failure::at_work_in(folder))
 }
 
 fn unread(path: &Path, error: &std::io::Error) -> Failure {

@@ -2,7 +2,7 @@
 //! the middle of its way to the disk.
 
 use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
@@ -90,6 +90,16 @@ fn replace(path: &Path, text: &str, mode: u32) -> io::Result<()> {
     }
     replaced?;
     sync_folder(path)
+}
+
+/// Keeps other commands that ask for it out of a folder for as long as it is held; `None` if one of them
+/// has it. A file system without locks keeps nobody out.
+pub fn lock_folder(folder: &Path) -> io::Result<Option<File>> {
+    let file = File::open(folder)?;
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => Ok(None),
+        _ => Ok(Some(file)),
+    }
 }
 
 /// Beside the file, so that it can be renamed; hidden, so that nobody takes it for one.

@@ -11,7 +11,7 @@ use super::{Away, Kind, Shared};
 /// There is no burst where it is not known what was used before: if nothing stands there, which a
 /// store that lost its data has in common with a new one, or if somebody asked alone meanwhile
 /// (`careful`).
-const TAKE: &str = "
+pub(super) const TAKE: &str = "
 local function number(text)
   local value = tonumber(text)
   if value == nil or value ~= value then return nil end

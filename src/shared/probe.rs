@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use fred::clients::Client;
 use fred::error::{Error, ErrorKind};
-use fred::interfaces::{ClientLike, KeysInterface};
+use fred::interfaces::{ClientLike, KeysInterface, LuaInterface};
 use fred::types::{Builder, InfoKind};
 use tokio::time::timeout;
 use uuid::Uuid;
 
+use super::pace::TAKE;
 use super::{Shared, SharedSettings, expiration, link};
 
 /// For all of a connection: name, handshake, log-in.
@@ -93,6 +94,12 @@ async fn look(client: &Client) -> Result<Store, StoreFault> {
     let read: Option<String> = within("GET", client.get(&key)).await?;
     let _left: i64 = within("PTTL", client.pttl(&key)).await?;
     let () = within("DEL", client.del(&key)).await?;
+    // One of the scripts, with all that it calls: a turn of a tenant that nobody has.
+    let script = "EVAL, or what its scripts call";
+    let turn = vec!["1000", "1", "0", "0"];
+    let taking = client.eval::<Vec<i64>, _, _, _>(TAKE, vec![key.as_str()], turn);
+    let _taken = within(script, taking).await?;
+    let () = within("DEL", client.del(&key)).await?;
     if read.as_deref() != Some("x") {
         return Err(StoreFault::Denied("GET"));
     }
@@ -135,7 +142,10 @@ fn fault(error: &Error, command: &'static str) -> StoreFault {
         _ if says("NOAUTH") || says("WRONGPASS") || says("ERR invalid password") => {
             StoreFault::Credentials
         }
-        _ if says("NOPERM") || says("ERR unknown command") => StoreFault::Denied(command),
+        // Of a command within a script it says so further on.
+        _ if says("NOPERM") || says("ERR unknown command") || said.contains("ACL failure") => {
+            StoreFault::Denied(command)
+        }
         _ if says("OOM") => StoreFault::Full,
         _ if says("READONLY") => StoreFault::ReadOnly,
         // The library shows the handshake's error in the form for developers.

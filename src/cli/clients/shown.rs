@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::qlik::admin::{OauthClient, SecretHint};
+use crate::qlik::admin::{OauthClient, SecretHint, safe};
 
 const HEAD: [&str; 9] = [
     "ID", "NAME", "GRANTS", "SCOPES", "ORIGINS", "CONSENT", "PROOF", "CHANGED", "USED BY",
@@ -186,17 +186,6 @@ pub(super) fn how_old(seconds: i64) -> String {
         7200..172_800 => format!("{} h", seconds / 3600),
         _ => format!("{} d", seconds / 86_400),
     }
-}
-
-/// What a tenant says may hold what a terminal obeys, or turn the order of a line around.
-pub(super) fn safe(text: &str) -> String {
-    let hides = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    text.chars()
-        .map(|c| if hides(c) { '\u{fffd}' } else { c })
-        .collect()
 }
 
 fn or_dash(text: &str) -> String {
