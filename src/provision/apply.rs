@@ -1,21 +1,18 @@
 //! Does what the plan says, in an order in which every step can be the last one.
 
 use serde_json::{Value, json};
-use tokio::time::{Duration, sleep};
 
-use super::change::{Change, ORIGINS, PRIVATE_KEY, SECRET, changes};
+use super::change::{AUTH_METHODS, Change, ORIGINS, PRIVATE_KEY, SECRET, changes};
 use super::files::{Folder, make_key, new_file, unwritten};
 use super::plan::{Aim, Part, Plan, Purpose, Seen, named, seen};
 use super::secrets::Keeper;
 use super::{Failure, table};
+use crate::qlik::admin::lost::{self, TRIES};
 use crate::qlik::admin::{Admin, AdminError, OauthClient};
 use crate::qlik::key_pair::KeyPair;
 use crate::secret::{Secret, replace_file};
 use crate::tenant::Origin;
 
-const TRIES: usize = 3;
-/// Before the tenant is asked whether a call whose answer got lost was done.
-pub(super) const SECOND_LOOK: Duration = Duration::from_millis(500);
 const DESCRIPTION: &str = "Made by qlik-token-broker provision";
 
 /// A tenant that is set up.
@@ -96,21 +93,22 @@ fn write_table(plan: &Plan, done: &Done, folder: &Folder) -> Result<(), Failure>
 }
 
 async fn add_csp_origin(admin: &Admin, origin: &str) -> Result<(), Failure> {
-    for _ in 1..TRIES {
-        match admin.add_csp_origin("qlik-token-broker", origin).await {
-            Err(error) if error.may_have_worked() => sleep(SECOND_LOOK).await,
-            added => return Ok(added?),
-        }
-        if admin
-            .csp_origins()
-            .await?
-            .iter()
-            .any(|known| known == origin)
-        {
+    let mut tries = 1;
+    loop {
+        let error = match admin.add_csp_origin("qlik-token-broker", origin).await {
+            Ok(()) => return Ok(()),
+            Err(error) if tries == TRIES || !error.may_have_worked() => return Err(error.into()),
+            Err(error) => error,
+        };
+        let look = async || {
+            let known = admin.csp_origins().await?;
+            Ok::<_, Failure>(known.into_iter().find(|known| known == origin))
+        };
+        if lost::found(&error, look).await?.is_some() {
             return Ok(());
         }
+        tries += 1;
     }
-    Ok(admin.add_csp_origin("qlik-token-broker", origin).await?)
 }
 
 /// One client on its way.
@@ -135,7 +133,7 @@ impl Settling<'_> {
         // Known to be writable before the tenant makes a secret.
         let needs_secret = !self.aim.private_key && !self.aim.file.exists();
         let file = needs_secret.then(|| new_file(&self.aim.file)).transpose()?;
-        let mut keeper = Keeper::new(self.admin, self.aim, file);
+        let mut keeper = Keeper::new(self.admin, self.aim, file)?;
         if let Some(seen) = &seen {
             keeper.known = seen.client.hints();
         } else {
@@ -156,6 +154,7 @@ impl Settling<'_> {
         for change in &due {
             self.change(change, &seen, &mut keeper, todo).await?;
         }
+        keeper.drop_lost(&seen.client.client_id).await?;
         Ok(seen.client)
     }
 
@@ -189,8 +188,8 @@ impl Settling<'_> {
             if !error.may_have_worked() {
                 return Err(error.into());
             }
-            sleep(SECOND_LOOK).await;
-            if named(&self.admin.clients().await?, &self.aim.name)?.is_some() {
+            let look = async || named(&self.admin.clients().await?, &self.aim.name);
+            if lost::found(&error, look).await?.is_some() {
                 keeper.lost_one = true;
                 return Ok(());
             }
@@ -246,12 +245,11 @@ impl Settling<'_> {
                     Err(error) if *path == ORIGINS && error.status() == Some(400) => {
                         todo.push(self.console_step(to));
                     }
-                    patched => {
-                        let secret = patched?.filter(|_| !self.aim.private_key);
-                        if let Some(secret) = secret {
-                            keeper.keep(id, &secret, None).await?;
-                        }
-                    }
+                    patched => match patched? {
+                        Some(secret) => keeper.keep(id, &secret, None).await?,
+                        // The tenant may have made a secret for a try whose answer got lost.
+                        None => keeper.lost_one |= *path == AUTH_METHODS,
+                    },
                 }
             }
             Change::Trust => self.admin.trust(id).await?,

@@ -10,6 +10,7 @@ use crate::qlik::admin::safe;
 /// A client may hold this many secrets.
 const MAX_SECRETS: usize = 5;
 pub(super) const ORIGINS: &str = "/allowedOrigins";
+pub(super) const AUTH_METHODS: &str = "/allowedAuthMethods";
 pub(super) const SECRET: &str = "client_secret";
 pub(super) const PRIVATE_KEY: &str = "private_key_jwt";
 
@@ -148,7 +149,7 @@ fn proof(
             Some(methods) => methods.to_vec(),
         };
         let to = from.iter().cloned().chain([method.to_owned()]).collect();
-        let path = "/allowedAuthMethods";
+        let path = AUTH_METHODS;
         changes.push(Change::Replace { path, from, to });
     }
     if aim.private_key || has_file {

@@ -1,15 +1,78 @@
 //! A client's secret on its way from the tenant, which shows it once, to its file.
 
-use tokio::time::sleep;
+use jiff::Timestamp;
 
 use super::Failure;
-use super::apply::SECOND_LOOK;
 use super::files::unwritten;
 use super::plan::Aim;
-use crate::qlik::admin::Admin;
+use crate::clock;
+use crate::qlik::admin::lost::{self, TRIES};
+use crate::qlik::admin::{Admin, NewSecret, OauthClient};
 use crate::secret::{NewFile, Secret};
 
-const TRIES: usize = 3;
+/// A lost secret was made within this time. The tenant's clock and ours may differ.
+const AROUND: i64 = 300;
+
+/// The secrets of a client before another was added, by which a lost one is told.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Before<'a> {
+    /// What names them.
+    pub known: &'a [String],
+    /// When that was.
+    pub at: Timestamp,
+}
+
+impl Before<'_> {
+    /// What names the secret that was made since and nobody has: the only one that is new, but for `ours`,
+    /// and made about then. Where one is gone meanwhile, somebody else is at work, and nothing is told.
+    pub fn lost(&self, client: &OauthClient, ours: Option<&str>) -> Option<String> {
+        let hints = client.hints();
+        if !self.known.iter().all(|known| hints.contains(known)) {
+            return None;
+        }
+        let is_new = |hint: &String| !self.known.contains(hint) && Some(hint.as_str()) != ours;
+        let mut new = client.secrets().filter(|secret| is_new(&secret.hint));
+        let (secret, None) = (new.next()?, new.next()) else {
+            return None;
+        };
+        let age = secret.created_at()?.as_second() - self.at.as_second();
+        (age.abs() < AROUND).then(|| secret.hint.clone())
+    }
+}
+
+/// Adds a secret and has it kept. One whose answer got lost is dropped, before the next try and after the
+/// last: the tenant may have been at work on it for long.
+pub(crate) async fn add_secret(
+    admin: &Admin,
+    id: &str,
+    before: &Before<'_>,
+    keep: impl AsyncFnOnce(&NewSecret) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let mut tries = 1;
+    let made = loop {
+        let error = match admin.add_secret(id).await {
+            Ok(made) => break made,
+            Err(error) if !error.may_have_worked() => return Err(error.into()),
+            Err(error) => error,
+        };
+        let look = async || Ok::<_, Failure>(before.lost(&admin.client(id).await?, None));
+        if let Some(hint) = lost::found(&error, look).await? {
+            admin.drop_secret(id, &hint).await?;
+        }
+        if tries == TRIES {
+            return Err(error.into());
+        }
+        tries += 1;
+    };
+    keep(&made).await?;
+    if tries > 1 && !made.hint.is_empty() {
+        let client = admin.client(id).await?;
+        if let Some(hint) = before.lost(&client, Some(&made.hint)) {
+            admin.drop_secret(id, &hint).await?;
+        }
+    }
+    Ok(())
+}
 
 /// Keeps the secret of one client.
 pub(super) struct Keeper<'a> {
@@ -19,23 +82,28 @@ pub(super) struct Keeper<'a> {
     file: Option<NewFile>,
     /// What names the secrets that are not ours to touch.
     pub known: Vec<String>,
+    began: Timestamp,
     /// Whether the tenant may have made one that nobody saw.
     pub lost_one: bool,
+    /// Whether one was written, which is new as well, and may have no hint yet.
+    kept: bool,
 }
 
 impl<'a> Keeper<'a> {
-    pub fn new(admin: &'a Admin, aim: &'a Aim, file: Option<NewFile>) -> Self {
-        Self {
+    pub fn new(admin: &'a Admin, aim: &'a Aim, file: Option<NewFile>) -> Result<Self, Failure> {
+        Ok(Self {
             admin,
             aim,
             file,
             known: Vec::new(),
+            began: now()?,
             lost_one: false,
-        }
+            kept: false,
+        })
     }
 
-    /// Writes a secret that was just made. One that cannot be written is dropped again, as far as its
-    /// hint is known.
+    /// Writes a secret that was just made, or has it dropped where there is one. One that cannot be written
+    /// is dropped again, as far as its hint is known.
     pub async fn keep(
         &mut self,
         id: &str,
@@ -43,9 +111,11 @@ impl<'a> Keeper<'a> {
         hint: Option<&str>,
     ) -> Result<(), Failure> {
         let Some(file) = self.file.take() else {
+            self.lost_one = true;
             return Ok(());
         };
         let Err(error) = file.fill(secret) else {
+            self.kept = true;
             return Ok(());
         };
         let Failure { message, remedy } = unwritten(&self.aim.file, &error);
@@ -62,36 +132,39 @@ impl<'a> Keeper<'a> {
         Err(Failure::new(format!("{message}; {fate}"), remedy))
     }
 
-    /// Adds a secret and writes it. One whose answer got lost is dropped before the next try.
+    /// Adds a secret and writes it, unless there is one.
     pub async fn add(&mut self, id: &str) -> Result<(), Failure> {
         if self.file.is_none() {
             return Ok(());
         }
-        let mut tries = 1;
-        loop {
-            if self.lost_one {
-                self.drop_lost(id).await?;
-            }
-            match self.admin.add_secret(id).await {
-                Ok(made) => return self.keep(id, &made.secret, Some(&made.hint)).await,
-                Err(error) if tries == TRIES || !error.may_have_worked() => {
-                    return Err(error.into());
-                }
-                Err(_) => self.lost_one = true,
-            }
-            tries += 1;
-            sleep(SECOND_LOOK).await;
-        }
+        self.drop_lost(id).await?;
+        let (admin, known) = (self.admin, std::mem::take(&mut self.known));
+        let before = Before {
+            known: &known,
+            at: self.began,
+        };
+        let keep = async |made: &NewSecret| self.keep(id, &made.secret, Some(&made.hint)).await;
+        add_secret(admin, id, &before, keep).await
     }
 
-    /// Drops the secret that is new since we looked, if it is one: of several, some are not ours.
-    async fn drop_lost(&mut self, id: &str) -> Result<(), Failure> {
-        self.lost_one = false;
-        let mut hints = self.admin.client(id).await?.hints();
-        hints.retain(|hint| !self.known.contains(hint));
-        if let [hint] = hints.as_slice() {
-            self.admin.drop_secret(id, hint).await?;
+    /// Drops the secret that nobody saw.
+    pub async fn drop_lost(&mut self, id: &str) -> Result<(), Failure> {
+        if !std::mem::take(&mut self.lost_one) || self.kept {
+            return Ok(());
+        }
+        let before = Before {
+            known: &self.known,
+            at: self.began,
+        };
+        if let Some(hint) = before.lost(&self.admin.client(id).await?, None) {
+            self.admin.drop_secret(id, &hint).await?;
         }
         Ok(())
     }
+}
+
+/// The time, for what has a date.
+pub(crate) fn now() -> Result<Timestamp, Failure> {
+    let now = clock::now().try_into();
+    now.map_err(|_| Failure::new("this machine's clock is out of range", "set it"))
 }

@@ -1,5 +1,6 @@
 //! A tenant in the hands of an administrator: what sets it up needs more than the broker ever may.
 
+pub mod lost;
 mod oauth_clients;
 
 use reqwest::{Client, Method};

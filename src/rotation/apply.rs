@@ -6,15 +6,15 @@ use serde_json::json;
 use tokio::time::{Duration, Instant, sleep};
 
 use super::files::{Journal, unwritten};
-use super::plan::{Plan, Stage, now};
+use super::plan::{Plan, Stage};
 use super::{Kind, Rotation, Wishes, generated, pair};
-use crate::provision::Failure;
-use crate::qlik::admin::OauthClient;
+use crate::provision::{Failure, add_secret, now};
+use crate::qlik::admin::lost::TRIES;
+use crate::qlik::admin::{NewSecret, OauthClient};
 use crate::qlik::{Asks, AssertionAlgorithm, QlikError};
 use crate::secret::NewFile;
 
-const TRIES: usize = 3;
-/// Before the tenant is asked whether a call whose answer got lost was done.
+/// Before the tenant is asked again whether it dropped something.
 const SECOND_LOOK: Duration = Duration::from_millis(500);
 /// How long a new secret takes to work is not documented.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
@@ -93,36 +93,23 @@ impl Rotation<'_> {
         }
     }
 
-    /// Adds a secret and writes it. One whose answer got lost is dropped before the next try.
     async fn add_secret(&self, file: NewFile, journal: &Journal) -> Result<(), Failure> {
-        let id = &self.target.client_id;
-        let mut tries = 1;
-        let made = loop {
-            let error = match self.admin.add_secret(id).await {
-                Ok(made) => break made,
-                Err(error) if !error.may_have_worked() => return Err(error.into()),
-                Err(error) => error,
+        let (admin, id) = (self.admin, self.target.client_id.as_str());
+        let keep = async |made: &NewSecret| {
+            let Err(error) = file.fill(&made.secret) else {
+                return Ok(());
             };
-            sleep(SECOND_LOOK).await;
-            if let Some(lost) = journal.lost(&self.client().await?) {
-                self.admin.drop_secret(id, &lost).await?;
-            }
-            if tries == TRIES {
-                return Err(error.into());
-            }
-            tries += 1;
+            let Failure { message, remedy } = unwritten(&self.files.next, &error);
+            let has_hint = !made.hint.is_empty();
+            let dropped = has_hint && admin.drop_secret(id, &made.hint).await.is_ok();
+            let fate = if dropped {
+                "the new secret was dropped again"
+            } else {
+                "the new secret is lost; the next run drops it"
+            };
+            Err(Failure::new(format!("{message}; {fate}"), remedy))
         };
-        let Err(error) = file.fill(&made.secret) else {
-            return Ok(());
-        };
-        let Failure { message, remedy } = unwritten(&self.files.next, &error);
-        let dropped = !made.hint.is_empty() && self.admin.drop_secret(id, &made.hint).await.is_ok();
-        let fate = if dropped {
-            "the new secret was dropped again"
-        } else {
-            "the new secret is lost; the next run drops it"
-        };
-        Err(Failure::new(format!("{message}; {fate}"), remedy))
+        add_secret(admin, id, &journal.before(), keep).await
     }
 
     /// Tells the tenant the new public key, unless it knows it.

@@ -9,14 +9,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::digest;
-use crate::provision::Failure;
-use crate::qlik::admin::OauthClient;
+use crate::provision::{Before, Failure};
 use crate::secret::{
     NewFile, Secret, SecretSource, lock_folder, move_over, read_file, replace_private_file,
 };
-
-/// A lost answer is looked for within this time. The tenant's clock and ours may differ.
-const AROUND: i64 = 300;
 
 /// The files of one rotation. Nobody else has them meanwhile.
 #[derive(Debug)]
@@ -44,16 +40,12 @@ pub(super) struct Journal {
 }
 
 impl Journal {
-    /// The hint of a secret that was made for this rotation, whose answer nobody got: the only one that
-    /// is new, and not older or younger than that may be.
-    pub fn lost(&self, client: &OauthClient) -> Option<String> {
-        let is_new = |hint: &str| !self.known.iter().any(|known| known == hint);
-        let mut new = client.secrets().filter(|secret| is_new(&secret.hint));
-        let (secret, None) = (new.next()?, new.next()) else {
-            return None;
-        };
-        let age = secret.created_at()?.as_second() - self.began.as_second();
-        (age.abs() < AROUND).then(|| secret.hint.clone())
+    /// The client's secrets before this rotation added one.
+    pub fn before(&self) -> Before<'_> {
+        Before {
+            known: &self.known,
+            at: self.began,
+        }
     }
 }
 

@@ -5,8 +5,7 @@ use std::fmt;
 use super::files::Journal;
 use super::old::{Old, full};
 use super::{Kind, Rotation, Target, Wishes, generated, shown};
-use crate::clock;
-use crate::provision::Failure;
+use crate::provision::{Failure, now};
 use crate::qlik::admin::OauthClient;
 use crate::qlik::{Asks, QlikError};
 use crate::secret::{Secret, SecretSource};
@@ -215,7 +214,7 @@ impl Rotation<'_> {
         let mut known = self.names(client);
         let mut drop_first = Vec::new();
         if self.target.kind == Kind::Secret {
-            drop_first.extend(interrupted.and_then(|journal| journal.lost(client)));
+            drop_first.extend(interrupted.and_then(|journal| journal.before().lost(client, None)));
             known.retain(|name| !drop_first.contains(name));
         }
         let old = self.old(&known, wishes).await?;
@@ -239,9 +238,4 @@ impl Rotation<'_> {
         };
         Ok(self.plan(client, Stage::New, drop_first, journal, wishes))
     }
-}
-
-pub(super) fn now() -> Result<jiff::Timestamp, Failure> {
-    let now = clock::now().try_into();
-    now.map_err(|_| Failure::new("this machine's clock is out of range", "set it"))
 }

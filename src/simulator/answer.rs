@@ -132,10 +132,15 @@ impl Answer {
         let mut response = Response::new(body);
         *response.status_mut() =
             StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let headers = response.headers_mut();
         if self.breakage.is_some() {
-            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+            // Of a 204 the body, and with it the breakage, would not be looked at.
+            *response.status_mut() = StatusCode::OK;
+            let length = HeaderValue::from(length.max(1));
+            response
+                .headers_mut()
+                .insert(header::CONTENT_LENGTH, length);
         }
+        let headers = response.headers_mut();
         if let Some(media) = media {
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media));
         }

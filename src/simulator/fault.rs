@@ -70,6 +70,11 @@ pub enum Fault {
     CutMidAnswer,
     /// The connection breaks before any answer, although the call did its work.
     Disconnect,
+    /// The connection breaks before any answer, and the call does its work later.
+    WorksLater {
+        /// How much later.
+        millis: u64,
+    },
     /// 200 with text that is not JSON.
     NotJson,
     /// 502 with the HTML of some proxy.

@@ -1,6 +1,7 @@
 //! The way of a request through the tenant: logged, faulted, charged, answered, made readable for browsers.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Request, State as Shelf};
@@ -24,6 +25,14 @@ pub(super) async fn serve(Shelf(shared): Shelf<Arc<Shared>>, request: Request) -
     }
     let (call, handler) = routes::find(&asked);
     let (ticket, fault) = admit(&mut shared.lock(), &asked, call);
+    if let Some(Fault::WorksLater { millis }) = fault {
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_millis(millis)).await;
+            answer(&mut shared.lock(), &asked, call, handler, None);
+        });
+        let broken = Fault::Disconnect.alter(Answer::empty(204), call);
+        return broken.into_response();
+    }
     match fault.as_ref().and_then(Fault::delay) {
         None => {}
         Some(Delay::Forever) => shared.stopping().await,

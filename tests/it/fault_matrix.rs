@@ -220,6 +220,11 @@ fn table() -> Vec<(&'static str, Fault, Class)> {
             UNAVAILABLE,
         ),
         (
+            "breaks it, and does the work later",
+            Fault::WorksLater { millis: 50 },
+            UNAVAILABLE,
+        ),
+        (
             "breaks it in the middle of the answer",
             Fault::CutMidAnswer,
             UNAVAILABLE,

@@ -8,7 +8,8 @@ use tokio::task::JoinSet;
 
 use super::super::harness::PAGE;
 use super::{
-    Desk, ISSUING, MANAGEMENT, assert_done, assert_provisioned, client, empty, said, writes,
+    Desk, ISSUING, MANAGEMENT, assert_done, assert_provisioned, client, client_secrets, empty,
+    said, writes,
 };
 
 /// So many commands at a time.
@@ -137,4 +138,62 @@ async fn a_run_in_an_empty_tenant_may_be_interrupted_at_every_call() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_repairs_may_be_interrupted_at_every_call() {
     interrupt_everywhere(drifted).await;
+}
+
+/// The tenant is still at work when the answer is given up.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_made_late_is_made_once() {
+    for (world, call, calls) in [
+        (empty as fn() -> World, Call::OauthClientCreate, 2),
+        (drifted, Call::ClientSecretAdd, 3),
+    ] {
+        let tenant = Simulator::start(world()).await.unwrap();
+        let desk = Desk::new();
+        tenant.on(call, Fault::WorksLater { millis: 1000 });
+        assert_done(&desk.provision(&tenant, &["--yes"]).await);
+        assert_provisioned(&tenant, &desk);
+        assert_eq!(tenant.calls(call), calls);
+        let before = usize::from(call == Call::ClientSecretAdd);
+        for name in [ISSUING, MANAGEMENT] {
+            assert_eq!(client_secrets(&tenant, name), before + 1, "{name}");
+        }
+    }
+}
+
+/// A client that proves itself by a key gets a secret by being allowed one.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_secret_of_a_change_whose_answer_got_lost_is_dropped() {
+    for lost in [false, true] {
+        let jwk = serde_json::json!({"kty": "EC", "kid": "k", "alg": "ES384", "use": "sig", "x": "x", "y": "y"});
+        let by_key = ClientSetup::new("issuing").name(ISSUING).public_key(jwk);
+        let tenant = Simulator::start(empty().with_client(by_key)).await.unwrap();
+        if lost {
+            tenant.on(Call::OauthClientPatch, Fault::Slow { millis: 0 });
+            tenant.on(Call::OauthClientPatch, Fault::Slow { millis: 0 });
+            tenant.on(Call::OauthClientPatch, Fault::Slow { millis: 0 });
+            tenant.on(Call::OauthClientPatch, Fault::Disconnect);
+        }
+        let desk = Desk::new();
+        assert_done(&desk.provision(&tenant, &["--yes"]).await);
+        assert_provisioned(&tenant, &desk);
+        assert_eq!(client_secrets(&tenant, ISSUING), 1, "lost: {lost}");
+        let added = 1 + usize::from(lost);
+        assert_eq!(tenant.calls(Call::ClientSecretAdd) + 1, added);
+    }
+}
+
+/// A file is there, so that nobody takes the secret that comes with the change.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_that_nobody_needs_is_dropped() {
+    let tenant = Simulator::start(empty()).await.unwrap();
+    let desk = Desk::new();
+    assert_done(&desk.provision(&tenant, &["--yes"]).await);
+    tenant.with_world(|world| {
+        let mut clients = world.clients.iter_mut();
+        let issuing = clients.find(|client| client.name == ISSUING).unwrap();
+        issuing.auth_methods = vec!["private_key_jwt".to_owned()];
+    });
+    assert_done(&desk.provision(&tenant, &["--yes"]).await);
+    assert_provisioned(&tenant, &desk);
+    assert_eq!(client_secrets(&tenant, ISSUING), 1);
 }

@@ -58,6 +58,19 @@ async fn kill(desk: &Desk, tenant: &Simulator, calls: usize) {
     child.wait().unwrap();
 }
 
+/// Starts the command, and kills it when it waits for the answer to this call.
+async fn kill_at(desk: &Desk, tenant: &Simulator, call: Call) {
+    let before = tenant.calls(call);
+    let config = desk.configure(tenant);
+    let mut command = desk.command(&config, &FAST);
+    let mut child = command.stderr(Stdio::null()).spawn().unwrap();
+    while tenant.calls(call) == before {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
 /// Runs the command while the call `number` goes wrong, and again without. In between what is in the file
 /// works, and then it is the only one.
 async fn interrupt(proof: Proof, number: u32, mishap: Mishap) {
@@ -136,17 +149,7 @@ async fn a_secret_that_was_made_for_a_killed_command_is_dropped_and_no_other() {
         let desk = Desk::new(Proof::Secret);
         let tenant = desk.tenant().await;
         tenant.on(Call::ClientSecretAdd, Fault::Hang);
-        let config = desk.configure(&tenant);
-        let mut child = desk
-            .command(&config, &FAST)
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        while tenant.calls(Call::ClientSecretAdd) == 0 {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        child.kill().unwrap();
-        child.wait().unwrap();
+        kill_at(&desk, &tenant, Call::ClientSecretAdd).await;
         tenant.with_world(|world| {
             let made = jiff::Timestamp::now() - jiff::SignedDuration::from_secs(age);
             let client = world.client_mut("broker").unwrap();
@@ -166,6 +169,36 @@ async fn a_secret_that_was_made_for_a_killed_command_is_dropped_and_no_other() {
         assert_eq!(hints.contains(&"12345".to_owned()), !is_ours, "{hints:?}");
         assert_eq!(desk.assert_works(&tenant), 1 + usize::from(!is_ours));
     }
+}
+
+/// Another machine was faster: its secret is new and nobody's here, and the old one is gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_of_another_machine_is_not_taken_for_a_lost_one() {
+    let desk = Desk::new(Proof::Secret);
+    let tenant = desk.tenant().await;
+    tenant.on(Call::ClientSecretAdd, Fault::Hang);
+    kill_at(&desk, &tenant, Call::ClientSecretAdd).await;
+    tenant.with_world(|world| {
+        let client = world.client_mut("broker").unwrap();
+        let theirs = ClientSecret::new("made-elsewhere-12345", jiff::Timestamp::now());
+        client.secrets = vec![theirs];
+    });
+    assert_done(&desk.rotate(&tenant, &FAST).await);
+    let left = client(&tenant, "broker").secrets;
+    assert!(left.iter().any(|one| one.hint == "12345"), "{left:?}");
+    assert_eq!(desk.assert_works(&tenant), 2);
+}
+
+/// The tenant is still at work when the answer is given up.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_that_is_made_late_is_dropped() {
+    let desk = Desk::new(Proof::Secret);
+    let tenant = desk.tenant().await;
+    tenant.on(Call::ClientSecretAdd, Fault::WorksLater { millis: 1000 });
+    assert_done(&desk.rotate(&tenant, &FAST).await);
+    assert_eq!(tenant.calls(Call::ClientSecretAdd), 2);
+    desk.assert_rotated(&tenant, OLD);
+    assert_eq!(desk.assert_works(&tenant), 1);
 }
 
 /// Killed when the new one is saved, and when it is in place.

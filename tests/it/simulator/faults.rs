@@ -192,6 +192,48 @@ async fn a_disconnect_gives_no_answer_but_does_the_work() {
     tenant.impersonated("new").await;
 }
 
+/// Where the answer has no body either.
+#[tokio::test]
+async fn a_disconnect_gives_no_answer_to_a_change() {
+    let tenant = Tenant::demo().await;
+    let admin = tenant.admin().await;
+    let path = "/api/v1/users?filter=email%20eq%20%22bob%40example.com%22";
+    let list: Value = tenant.get(path, &admin).await.json().await.unwrap();
+    let path = format!("/api/v1/users/{}", list["data"][0]["id"].as_str().unwrap());
+    let disable = json!([{ "op": "replace", "path": "/status", "value": "disabled" }]);
+    tenant.simulator.on(Call::Any, Fault::Disconnect);
+    let call = tenant.call(Method::PATCH, &path).bearer_auth(&admin);
+    assert!(call.json(&disable).send().await.is_err());
+    let user: Value = tenant.get(&path, &admin).await.json().await.unwrap();
+    assert_eq!(user["status"], "disabled");
+}
+
+#[tokio::test]
+async fn work_is_done_after_the_connection_broke() {
+    let tenant = Tenant::demo().await;
+    let admin = tenant.admin().await;
+    tenant
+        .script(
+            "user_create",
+            &json!({ "type": "works_later", "millis": 200 }),
+        )
+        .await;
+    let new = json!({ "subject": "new", "status": "active" });
+    let call = tenant
+        .call(Method::POST, "/api/v1/users")
+        .bearer_auth(&admin);
+    assert!(call.json(&new).send().await.is_err());
+    let path = "/api/v1/users?filter=subject%20eq%20%22new%22";
+    let found = async || {
+        let list: Value = tenant.get(path, &admin).await.json().await.unwrap();
+        list["data"].as_array().unwrap().len()
+    };
+    assert_eq!(found().await, 0);
+    while found().await == 0 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
 #[tokio::test]
 async fn faults_of_the_users_api() {
     let tenant = Tenant::demo().await;
