@@ -165,6 +165,28 @@ async fn without_an_administrators_eye_the_tenant_is_asked_as_a_page_would() {
     );
 }
 
+/// Which answer an unknown user gets is not documented: one that a wrong secret gets as well proves nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_that_takes_a_wrong_secret_for_a_wrong_user_needs_a_user() {
+    let mut alike = world();
+    alike.refusals.wrong_secret = alike.refusals.unknown_user.clone();
+    alike.clients[0].origins = vec![PAGE.into()];
+    let tenant = Simulator::start(alike).await.unwrap();
+    let table = tenant_table("acme", &tenant.url());
+    let wrong = table.replace("tenant-client-secret", "wrong");
+    for config in [&table, &wrong] {
+        let said = check(&(key_table(&["acme"]) + config), &[]).await;
+        assert_eq!(
+            said.problems(),
+            [("warning", "unproven", "tenants.acme.client_id")]
+        );
+        assert!(!format!("{said:?}").contains("accepts it"), "{said:?}");
+    }
+    let person = ["--subject", SUBJECT];
+    let said = check(&(key_table(&["acme"]) + &table), &person).await;
+    assert_eq!((said.code, said.problems()), (Some(0), Vec::new()));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn many_tenants_are_asked_at_once_and_told_in_order() {
     let mut slow = world();

@@ -119,7 +119,7 @@ pub(super) async fn prove(
     // Of several secrets a token would only show that one is good.
     let proof = &look.config.credential.proof;
     let is_list = matches!(proof, Proof::Secrets(secrets) if secrets.len() > 1);
-    if (is_list || user.is_none()) && !proofs::issuing(look, found).await {
+    if (is_list || user.is_none()) && !proofs::issuing(look, user, found).await {
         return false;
     }
     if let Some(user) = user {

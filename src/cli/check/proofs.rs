@@ -7,8 +7,9 @@ use super::finding::Findings;
 use super::tenant::Look;
 use crate::config::OtherClient;
 use crate::mapping::{LookupField, UserLookup};
+use crate::qlik::key_pair::KeyPair;
 use crate::qlik::{AccessToken, Credential, Proof, QlikClient, QlikError, Role};
-use crate::secret::SecretSource;
+use crate::secret::{Secret, SecretSource};
 use crate::tenant::ScopeSet;
 
 /// A subject that no tenant has: being told so shows that the proof is accepted.
@@ -68,31 +69,79 @@ pub(super) async fn bot(
     Some(bot)
 }
 
-/// Has the issuing client prove itself by each of its proofs, for a user that no tenant has. Whether
-/// any is accepted.
-pub(super) async fn issuing(look: &Look<'_>, found: &mut Findings) -> bool {
+/// Has the issuing client prove itself by each of its proofs, for `user` or for one that no tenant has.
+/// Whether any is accepted.
+pub(super) async fn issuing(
+    look: &Look<'_>,
+    user: Option<&UserLookup>,
+    found: &mut Findings,
+) -> bool {
     let credential = &look.config.credential;
     let Ok(nobody) = UserLookup::new(LookupField::Subject, NOBODY) else {
         return false;
     };
+    let user = user.unwrap_or(&nobody);
     let mut tried = Vec::new();
+    let mut is_by_user = false;
     for (path, credential) in each(&look.path, credential) {
         let Some(client) = look.client(Role::Issuing, &path, &credential, found) else {
             continue;
         };
-        let asked = async {
-            let (turn, deadline) = look.turn().await?;
-            let scopes = &look.config.tenant.scopes;
-            client.impersonate(&nobody, scopes, turn, deadline).await
-        };
-        let outcome = match asked.await {
-            Ok(_) => Ok(()),
-            Err(error) if error.is_about_the_user() => Ok(()),
-            Err(error) => Err(error),
+        let outcome = match mint(look, &client, user).await {
+            Err(error) if error.is_about_the_user() => {
+                is_by_user = true;
+                Ok(())
+            }
+            outcome => outcome,
         };
         tried.push(Tried { path, outcome });
     }
+    if is_by_user && !refuses_wrong_ones(look, user).await {
+        let message =
+            "the tenant says the same to a wrong proof as of a user that it does not know";
+        found.add(Fault::Unproven, format!("{}.client_id", look.path), message);
+        return false;
+    }
     tell(&look.path, credential, &tried, found)
+}
+
+/// What a tenant says of a user shows something only where it refuses a wrong proof otherwise: which answer
+/// an unknown user gets is not documented.
+async fn refuses_wrong_ones(look: &Look<'_>, user: &UserLookup) -> bool {
+    let credential = &look.config.credential;
+    let proof = match &credential.proof {
+        Proof::Secrets(_) => Proof::Secrets(vec![SecretSource::Value(Secret::new(
+            "no-secret-of-this-client",
+        ))]),
+        Proof::PrivateKey { kid, algorithm, .. } => {
+            let Ok(pair) = KeyPair::generate(*algorithm) else {
+                return false;
+            };
+            Proof::PrivateKey {
+                kid: kid.clone(),
+                algorithm: *algorithm,
+                pem: SecretSource::Value(pair.pem),
+            }
+        }
+    };
+    let client_id = credential.client_id.clone();
+    let wrong = Credential { client_id, proof };
+    let Ok(client) = look.clients.client(Role::Issuing, "", &wrong) else {
+        return false;
+    };
+    let refused = mint(look, &client, user).await;
+    refused.is_err_and(|error| !error.is_about_the_user())
+}
+
+/// Mints a token to try, which nobody is to have.
+async fn mint(look: &Look<'_>, client: &QlikClient, user: &UserLookup) -> Result<(), QlikError> {
+    let (turn, deadline) = look.turn().await?;
+    let scopes = &look.config.tenant.scopes;
+    let token = client.impersonate(user, scopes, turn, deadline).await?;
+    if let Ok((turn, deadline)) = look.turn().await {
+        drop(client.revoke(&token, turn, deadline).await);
+    }
+    Ok(())
 }
 
 /// The proofs of a client, each as a credential of its own, with the keys under which they stand.

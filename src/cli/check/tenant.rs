@@ -48,7 +48,8 @@ pub(super) struct Desk {
 }
 
 /// Looks at one tenant, by a few calls: of those that its budget counts, two for each of its clients,
-/// one or two for each further secret, and without a management client one for each of a few pages.
+/// one or two for each further secret, one that shows what a wrong proof gets, and without a management client
+/// one for each of a few pages.
 pub(in crate::cli) async fn check_tenant(
     config: &TenantConfig,
     scene: &Scene<'_>,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use qlik_token_broker::simulator::{CLIENT_CREDENTIALS, UserStatus};
+use qlik_token_broker::simulator::{CLIENT_CREDENTIALS, UserStatus, World};
 use serde_json::json;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -100,9 +100,13 @@ fn plants() -> Vec<Plant> {
                     &format!("allowed_origins = ['{OTHER_PAGE}', "),
                 );
                 issuing(stage, |client| client.origins.push(OTHER_PAGE.into()));
-                stage
-                    .tenant
-                    .with_world(|world| world.csp_origins.push(json!({"origin": PAGE})));
+                // One that is for something else.
+                let origins = [
+                    json!({"origin": PAGE, "frameAncestors": true}),
+                    json!({"origin": OTHER_PAGE, "imgSrc": true}),
+                ];
+                let set = |world: &mut World| world.csp_origins = origins.into();
+                stage.tenant.with_world(set);
             },
             ["warning", "csp_missing", "tenants.acme.allowed_origins[0]"],
             OTHER_PAGE,
