@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Bound;
 use std::path::PathBuf;
 
 /// Where a key was set last.
@@ -146,7 +147,14 @@ impl Places {
     /// Notes where a key is set. What lay below it before is gone when the value is not a table.
     pub fn set(&mut self, path: &str, place: Place, is_table: bool) {
         if !is_table {
-            self.0.retain(|known, _| !within(known, path));
+            // Not a look at all of them: that would be the square of thousands of tenants.
+            let from = (Bound::Included(path), Bound::Unbounded);
+            let near = self.0.range::<str, _>(from).map(|(known, _)| known);
+            let near = near.take_while(|known| known.starts_with(path));
+            let below: Vec<_> = near.filter(|known| within(known, path)).cloned().collect();
+            for known in below {
+                self.0.remove(&known);
+            }
         }
         self.0.insert(path.to_owned(), place);
     }

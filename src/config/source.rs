@@ -106,13 +106,17 @@ fn parse(file: &Path, places: &mut Places) -> Result<Layer, Problem> {
     let text = str::from_utf8(&bytes);
     let text = text.map_err(|_| unreadable(file, &ErrorKind::InvalidData.into()))?;
     // Only the message: the crate's Display quotes the line, and with it what may be a secret.
+    let lines = Lines::of(text);
     let table = DeTable::parse(text).map_err(|error| {
-        let at = position(text, error.span().map_or(0, |span| span.start));
+        let at = lines.position(error.span().map_or(0, |span| span.start));
         syntax(file, at, error.message())
     })?;
-    Reader { file, text, places }
-        .table("", table.into_inner())
-        .map(Layer)
+    let mut reader = Reader {
+        file,
+        lines,
+        places,
+    };
+    reader.table("", table.into_inner()).map(Layer)
 }
 
 fn syntax(file: &Path, (line, column): (usize, usize), message: &str) -> Problem {
@@ -120,20 +124,33 @@ fn syntax(file: &Path, (line, column): (usize, usize), message: &str) -> Problem
     Problem::new(path, format!("is not TOML: {message}"), "correct it there")
 }
 
-/// Line and column, both counted from 1, of a byte offset.
-fn position(text: &str, offset: usize) -> (usize, usize) {
-    let before = text.get(..offset).unwrap_or(text);
-    let start = before.rfind('\n').map_or(0, |at| at + 1);
-    (
-        before.matches('\n').count() + 1,
-        before[start..].chars().count() + 1,
-    )
+/// Where the lines of a text begin. Looked for once: a file with thousands of tenants has a position
+/// for each of its keys.
+struct Lines<'a> {
+    text: &'a str,
+    starts: Vec<usize>,
+}
+
+impl<'a> Lines<'a> {
+    fn of(text: &'a str) -> Self {
+        let ends = text.match_indices('\n').map(|(at, _)| at + 1);
+        let starts = std::iter::once(0).chain(ends).collect();
+        Self { text, starts }
+    }
+
+    /// Line and column, both counted from 1, of a byte offset.
+    fn position(&self, offset: usize) -> (usize, usize) {
+        let line = self.starts.partition_point(|start| *start <= offset);
+        let start = self.starts.get(line - 1).copied().unwrap_or_default();
+        let before = self.text.get(start..offset).unwrap_or_default();
+        (line, before.chars().count() + 1)
+    }
 }
 
 /// Turns a parsed file into what the merge takes, noting the line of each key.
 struct Reader<'a> {
     file: &'a Path,
-    text: &'a str,
+    lines: Lines<'a>,
     places: &'a mut Places,
 }
 
@@ -141,7 +158,7 @@ impl Reader<'_> {
     fn table(&mut self, path: &str, table: DeTable<'_>) -> Result<Map<String, Value>, Problem> {
         let mut entries = Map::new();
         for (key, value) in table {
-            let at = position(self.text, key.span().start);
+            let at = self.lines.position(key.span().start);
             let name = key.into_inner().into_owned();
             // The merge would read such a name as a path.
             if path.is_empty() && name.contains(['.', '[', ']']) {
@@ -170,7 +187,7 @@ impl Reader<'_> {
     }
 
     fn value(&mut self, path: &str, value: Spanned<DeValue<'_>>) -> Result<Value, Problem> {
-        let at = position(self.text, value.span().start);
+        let at = self.lines.position(value.span().start);
         let too_large = || syntax(self.file, at, "the number is too large");
         let kind = match value.into_inner() {
             DeValue::String(text) => ValueKind::String(text.into_owned()),
@@ -190,7 +207,7 @@ impl Reader<'_> {
                     let path = format!("{path}[{index}]");
                     self.note(
                         &path,
-                        position(self.text, item.span().start).0,
+                        self.lines.position(item.span().start).0,
                         item.get_ref().is_table(),
                     );
                     values.push(self.value(&path, item)?);

@@ -1,11 +1,14 @@
 //! Files, directories and variables, and which of them wins.
 
+use std::time::Duration;
+
 use qlik_token_broker::config::{Place, Sources, load};
 use qlik_token_broker::qlik::credential::Proof;
 use qlik_token_broker::secret::SecretSource;
 use qlik_token_broker::tenant::Origin;
+use tokio::time::Instant;
 
-use super::{ACME, CANARY, Scratch, load_all, load_text, minimal, paths};
+use super::{ACME, CANARY, JWT, Scratch, load_all, load_text, minimal, paths};
 
 #[test]
 fn later_files_win_tables_merge_and_lists_replace() {
@@ -102,6 +105,33 @@ fn problems_name_the_line_or_the_variable() {
         shown.starts_with("ops.listen: is not an IP address with a port; write it like"),
         "{shown}"
     );
+}
+
+/// How long a file of so many tenants takes: the least of three, as others may use the machine.
+fn reading(tenants: usize) -> Duration {
+    let tenant = |number: usize| {
+        format!(
+            "[tenants.t{number}]\nurl = 'https://t{number}.example.com'\nclient_id = 'c{number}'\n\
+             client_secret = 's'\nscopes = 'user_default'\nallowed_origins = ['https://p{number}.example.com']\n"
+        )
+    };
+    let tables: String = (0..tenants).map(tenant).collect();
+    let text = format!("{JWT}tenant = '{{org}}'\n{tables}");
+    let read = |_| {
+        let started = Instant::now();
+        let config = load_text(&text).unwrap();
+        assert_eq!(config.tenants.len(), tenants);
+        started.elapsed()
+    };
+    (0..3).map(read).min().unwrap()
+}
+
+/// Two looks at all keys for each key made it the square of the tenants: five minutes for 5000. Eight
+/// times the tenants may take some more than eight times as long, and not 64 times.
+#[test]
+fn thousands_of_tenants_are_read_in_a_moment() {
+    let (few, many) = (reading(500), reading(4000));
+    assert!(many < few * 24, "{few:?} and {many:?}");
 }
 
 #[test]
