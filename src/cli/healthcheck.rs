@@ -1,13 +1,16 @@
 //! `healthcheck`: asks a running broker whether it lives. Images without a shell or curl need it.
 
-use std::io::{Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use clap::Args;
 
 const PATIENCE: Duration = Duration::from_secs(3);
+/// Between two tries to connect.
+const PAUSE: Duration = Duration::from_millis(50);
 
 #[derive(Args)]
 pub(super) struct Options {
@@ -23,8 +26,8 @@ pub(super) struct Options {
 pub(super) fn run(options: &Options) -> anyhow::Result<()> {
     let path = if options.ready { "/readyz" } else { "/healthz" };
     let address = options.address;
-    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)
-        .with_context(|| format!("nobody listens on {address}"))?;
+    let stream = connect(&address);
+    let mut stream = stream.with_context(|| format!("nobody listens on {address}"))?;
     stream.set_read_timeout(Some(PATIENCE))?;
     write!(
         stream,
@@ -36,4 +39,18 @@ pub(super) fn run(options: &Options) -> anyhow::Result<()> {
     ensure!(status == "200", "{path} answered {status}");
     println!("ok");
     Ok(())
+}
+
+/// A broker that was started this moment does not listen yet, and refuses at once: worth waiting for.
+fn connect(address: &SocketAddr) -> io::Result<TcpStream> {
+    let mut left = PATIENCE;
+    loop {
+        match TcpStream::connect_timeout(address, left) {
+            Err(error) if error.kind() == ErrorKind::ConnectionRefused && left > PAUSE => {
+                sleep(PAUSE);
+                left -= PAUSE;
+            }
+            connected => return connected,
+        }
+    }
 }

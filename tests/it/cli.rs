@@ -311,15 +311,37 @@ async fn serve_finishes_what_is_in_flight_and_exits_0_on_sigterm() {
         "who was in is served"
     );
     assert_eq!(running.ended().await, Some(0));
-    assert_eq!(
-        program()
-            .args(["healthcheck", "--address", &ops])
-            .output()
-            .unwrap()
-            .status
-            .code(),
-        Some(1)
-    );
+}
+
+/// As after `systemctl restart`.
+#[tokio::test(flavor = "multi_thread")]
+async fn healthcheck_waits_for_a_broker_that_does_not_listen_yet() {
+    let tenant = tenant().await;
+    let (public, ops) = (free_address(), free_address());
+    let config = Scratch::new(&(key_table(&["acme"]) + &tenant_table("acme", &tenant.url())));
+    let mut asking = program();
+    asking.args(["healthcheck", "--ready", "--address", &ops]);
+    let asked = tokio::task::spawn_blocking(move || asking.output().unwrap());
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(!asked.is_finished(), "it gave up at once");
+    let child = program()
+        .args(["serve", "--config", config.0.to_str().unwrap()])
+        .env("QTB__SERVER__LISTEN", &public)
+        .env("QTB__OPS__LISTEN", &ops)
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let running = Running(child);
+    let asked = asked.await.unwrap();
+    assert_eq!(asked.status.code(), Some(0), "{}", text(&asked.stderr));
+    assert_eq!(text(&asked.stdout), "ok\n");
+    running.terminate();
+    assert_eq!(running.ended().await, Some(0));
+
+    let asked = run(&["healthcheck", "--address", &ops]);
+    assert_eq!(asked.status.code(), Some(1));
+    let said = text(&asked.stderr);
+    assert!(said.contains(&format!("nobody listens on {ops}")), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
