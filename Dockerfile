@@ -2,7 +2,9 @@
 #
 #   docker build -t qlik-token-broker .                       the broker
 #   docker build --target demo -t qlik-token-broker-demo .    with the simulated tenant, for development
-#   … --build-arg QTB_BUILD_COMMIT="$(git rev-parse HEAD)"    what --version and the label say
+#
+# docs/deploy.md has the command with the build arguments: QTB_BUILD_COMMIT, which --version says, too, and what only the
+# labels of the image say: VERSION, SOURCE (where the source is) and CREATED (RFC 3339).
 
 ARG RUST_VERSION=1.95
 
@@ -48,9 +50,15 @@ USER 65532:65532
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["/qlik-token-broker"]
 ARG QTB_BUILD_COMMIT=unknown
+ARG VERSION=unknown
+ARG SOURCE=unknown
+ARG CREATED=unknown
 LABEL org.opencontainers.image.title="qlik-token-broker" \
       org.opencontainers.image.description="Verifies a portal's session and hands out cached Qlik Cloud impersonation tokens" \
       org.opencontainers.image.licenses="MIT OR Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.source="${SOURCE}" \
+      org.opencontainers.image.created="${CREATED}" \
       org.opencontainers.image.revision="${QTB_BUILD_COMMIT}"
 
 # With the simulated tenant. Not for production: whoever reaches the tenant can script it.
