@@ -13,7 +13,7 @@ use reader::Reader;
 use super::cli::program;
 
 /// What keeps a command from running here. More words than these are a page's own excuse.
-const NEEDS: [&str; 9] = [
+const NEEDS: [&str; 8] = [
     "docker",
     "kubernetes",
     "systemd",
@@ -22,7 +22,6 @@ const NEEDS: [&str; 9] = [
     "network",
     "a portal",
     "qlik-cli",
-    "a tenant",
 ];
 /// Options in the pages that are of other programs, and stand there without them.
 const OTHERS: [&str; 4] = [

@@ -7,12 +7,16 @@ use std::time::SystemTime;
 
 use jsonwebtoken::{EncodingKey, Header};
 use qlik_token_broker::simulator::{Simulator, World};
-use serde_json::json;
+use reqwest::Client;
+use serde_json::{Value, json};
 
 use super::page::{Mark, Step, blocks};
-use crate::harness::{Broker, Folder, KEY, sha256};
+use crate::cli::program;
+use crate::harness::{Broker, Folder, KEY, PAGE, sha256};
 
 const DEMO_KEY: &str = "qtb_demo_ZGVtby1vbmx5LWtleS1uZXZlci11c2UtaXQtZWxzZXd";
+/// The tenant of the pages.
+const TENANT: &str = "https://acme.eu.qlikcloud.com";
 const PORTAL_SECRET: &str = "demo only: whoever knows this text is anybody";
 /// Stands between what two commands print.
 const END: &str = "\u{1}";
@@ -85,6 +89,12 @@ impl Reader {
         ] {
             reader.write(name, text);
         }
+        if read(page).contains("admin.token") {
+            reader.write("admin.token", &administrator(&reader.tenant.url()).await);
+        }
+        if page == "docs/rotation.md" {
+            reader.provision().await;
+        }
         for name in [
             "config/demo.toml",
             "config/example.toml",
@@ -99,8 +109,31 @@ impl Reader {
         reader
     }
 
+    /// Somebody who has `broker.toml` from `provision`, with a management client that may rotate.
+    async fn provision(&self) {
+        let mut program = program();
+        program.args(["provision", "--yes", "--tenant", "acme", "--out", "."]);
+        program.args(["--api-key", "portal"]);
+        program.args(["--url", &self.tenant.url(), "--origin", PAGE]);
+        program.args(["--management-scopes", "admin_classic"]);
+        program.args(["--client-id", "demo-management"]);
+        program.args(["--client-secret-env", "ADMIN_SECRET"]);
+        program.env("ADMIN_SECRET", World::DEMO_MANAGEMENT_SECRET);
+        program.current_dir(&self.folder.0);
+        let done = tokio::task::spawn_blocking(move || program.output());
+        let done = done.await.unwrap().unwrap();
+        assert!(done.status.success(), "{done:?}");
+        let written = ["api-key-portal.toml", "acme.toml"].map(|name| {
+            let path = self.folder.0.join(name);
+            let text = std::fs::read_to_string(&path).unwrap();
+            std::fs::remove_file(path).unwrap();
+            text
+        });
+        self.write("broker.toml", &written.concat());
+    }
+
     fn copy(&self, name: &str) {
-        let text = std::fs::read_to_string(repository(name)).unwrap();
+        let text = read(name);
         self.write(name, &self.here(&text));
     }
 
@@ -130,10 +163,30 @@ impl Reader {
         replaced.iter().fold(text.to_owned(), replace)
     }
 
+    /// A command with the pages' tenant, which is the simulated one. That has an address without a name, and a
+    /// client that nobody uses.
+    fn at_the_tenant(&self, command: &str) -> String {
+        let url = format!("--url {}", self.tenant.url());
+        command
+            .replace(
+                "provision --url https://acme",
+                "provision --tenant acme --url https://acme",
+            )
+            .replace(&format!("--url {TENANT}"), &url)
+            .replace("delete 8f1c…", "delete demo-broker")
+    }
+
+    fn as_on_the_page(&self, printed: &str) -> String {
+        let folder = self.folder.0.to_str().unwrap();
+        printed
+            .replace(&self.tenant.url(), TENANT)
+            .replace(folder, "/home/ann")
+    }
+
     /// Does what the page says, block by block. Tells what went otherwise than it says.
     pub fn follow(&self) -> Vec<String> {
         let mut faults = Vec::new();
-        let text = std::fs::read_to_string(repository(&self.page)).unwrap();
+        let text = read(&self.page);
         for block in blocks(&text) {
             if block.runs_elsewhere() {
                 continue;
@@ -155,7 +208,7 @@ impl Reader {
     fn type_in(&self, steps: &[Step]) -> Result<(), String> {
         let mut script = SERVE.to_owned() + "exec 2>&1\n";
         for step in steps {
-            let command = self.here(&step.command);
+            let command = unasked(&self.here(&self.at_the_tenant(&step.command)));
             let before = if serves(&step.command) { "serve " } else { "" };
             script.extend([before, &command, "\n", TELL_STATUS]);
         }
@@ -180,7 +233,9 @@ impl Reader {
             }
             let failed = status != "0";
             let is_shown = step.shown.lines().any(|line| line.starts_with("error"));
-            if failed != is_shown || !shows(printed, &step.shown) {
+            let page = self.as_on_the_page(printed);
+            let shown = step.shown.replace("Do this? [y/N] y\n", "");
+            if failed != is_shown || !(shows(printed, &shown) || shows(&page, &shown)) {
                 return Err(format!(
                     "{}\nends with {status}, and prints\n{printed}\nwhere the page shows\n{}",
                     step.command, step.shown
@@ -189,6 +244,37 @@ impl Reader {
         }
         Ok(())
     }
+}
+
+/// A token as the tenant's administrator has it.
+async fn administrator(tenant: &str) -> String {
+    let client = json!({
+        "client_id": "demo-management", "client_secret": World::DEMO_MANAGEMENT_SECRET,
+        "grant_type": "client_credentials", "scope": "admin_classic",
+    });
+    let asked = Client::new().post(format!("{tenant}/oauth/token"));
+    let answer = asked.json(&client).send().await.unwrap();
+    let answer: Value = answer.json().await.unwrap();
+    answer["access_token"].as_str().unwrap().to_owned()
+}
+
+/// There is no terminal to answer at, and no broker to wait for.
+fn unasked(command: &str) -> String {
+    let mut command = command.to_owned();
+    for (asks, answer) in [
+        ("qlik-token-broker provision ", "--yes "),
+        ("qlik-token-broker clients delete ", "--yes "),
+        ("qlik-token-broker rotate-secret ", "--yes --wait 0s "),
+    ] {
+        if !command.contains(" --yes") {
+            command = command.replace(asks, &format!("{asks}{answer}"));
+        }
+    }
+    command
+}
+
+fn read(name: &str) -> String {
+    std::fs::read_to_string(repository(name)).unwrap()
 }
 
 fn repository(name: &str) -> std::path::PathBuf {
