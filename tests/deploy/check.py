@@ -339,20 +339,22 @@ def administrator(tenant):
 
 
 def documented(program, state, ports):
-    """All commands of docs/deploy.md, one block after the other, in a copy of this folder. Those for the running stack have
-    the ports of the stack that runs then."""
-    blocks = re.findall(r"^( *)```sh\n(.*?)^\1```", Path("docs/deploy.md").read_text(), re.M | re.S)
+    """All commands of docs/deploy.md, one block after the other, in a copy of this folder. Within a part the folder and the
+    umask stay, as in one shell. Those for the running stack have the ports of the stack that runs then."""
+    parts = enumerate(re.split(r"^## ", Path("docs/deploy.md").read_text(), flags=re.M))
+    blocks = [(part, block) for part, text in parts for _, block in re.findall(r"^( *)```sh\n(.*?)^\1```", text, re.M | re.S)]
     copy, root, environment, mine = desk(program, state, ports)
     token = administrator(ports["9400"])
     needs, known = set(), {"Docker", "kubectl and a cluster", "Docker, kubectl and a cluster", "systemd and root", "promtool", "the running stack"}
     try:
-        for _, block in blocks:
-            block = textwrap.dedent(block)
+        for part, block in blocks:
+            block, shell = textwrap.dedent(block), Path(state, f"shell-{part}")
             needs.update(re.findall(r"\A# needs (.*)", block))
             stack = ports | (mine if Path(state, "broker.pid").exists() else {})
             typed = re.sub(r"(127\.0\.0\.1:)(8080|9090|9400)\b", lambda found: found[1] + str(stack[found[2]]), block)
             typed = typed.replace(URL, f"http://127.0.0.1:{ports['9400']}")
             typed = ROOTS.sub(str(root), typed) if "systemd and root" in typed.split("\n")[0] else typed
+            typed = f"{shell.read_text() if shell.exists() else ''}\n{typed}\nprintf 'cd %q; umask %s' \"$PWD\" \"$(umask)\" > {shell}"
             done = subprocess.run(["bash", "-euo", "pipefail", "-c", typed], cwd=copy, env=environment, input=f"{token}\n", capture_output=True, text=True, timeout=60)
             check(f"docs/deploy.md: {block}", done.returncode == 0, done.stdout + done.stderr)
             for expected in re.findall(r"^# prints (.*)$", block, re.M):
