@@ -4,6 +4,7 @@
 //! Knows nothing of sessions or HTTP. Who may have what was decided before anybody comes here.
 
 mod cells;
+mod census;
 mod desk;
 mod error;
 mod health;
@@ -268,7 +269,7 @@ impl Broker {
                 if asked.clients.issuing.examine(&token.access).await == Liveness::NotKnownDead {
                     return Ok(held);
                 }
-                cell.discard(&token);
+                asked.cells.discard(key, &cell, &token);
                 if let Some(tier) = &asked.tier {
                     tier.bury(key, &token).await;
                 }

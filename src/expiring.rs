@@ -143,16 +143,18 @@ impl<T, E> ExpiringCell<T, E> {
         self.retire()
     }
 
-    /// Drops `value` if it is what the cell holds: it is dead, and no later failure brings it back.
-    pub fn discard(&self, value: &Arc<T>) {
+    /// Drops `value` if it is what the cell holds, which it returns: it is dead, and no later failure
+    /// brings it back.
+    pub fn discard(&self, value: &Arc<T>) -> bool {
         let mut held = self.held();
-        if held
+        let is_held = held
             .lease
             .as_ref()
-            .is_some_and(|lease| Arc::ptr_eq(&lease.value, value))
-        {
+            .is_some_and(|lease| Arc::ptr_eq(&lease.value, value));
+        if is_held {
             held.lease = None;
         }
+        is_held
     }
 }
 

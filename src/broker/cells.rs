@@ -7,6 +7,7 @@ use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 use tokio::time::Instant;
 
+use super::census::{Census, Until};
 use super::error::MintError;
 use super::issued::UserToken;
 use crate::digest;
@@ -67,13 +68,22 @@ fn parts<'a>(tenant: &'a Tenant, user: &'a UserLookup) -> [&'a str; 5] {
 
 /// A sync map with the usual hash: the async one, more segments and taking the digest as its own
 /// hash were measured, and made no difference worth a line.
-type Map = Cache<UserKey, Arc<UserCell>>;
+type Map<V> = Cache<UserKey, V>;
+
+/// A user's cell among the users, and how long its token counts.
+#[derive(Clone, Debug)]
+struct Resident {
+    cell: Arc<UserCell>,
+    until: Until,
+}
 
 /// All the users' cells of this process.
 #[derive(Debug)]
 pub(super) struct Cells {
-    users: Map,
-    arriving: Map,
+    users: Map<Resident>,
+    arriving: Map<Arc<UserCell>>,
+    /// The tokens of the users that live.
+    live: Arc<Census>,
     /// Whose tokens were ended, and until when that is a moment ago.
     ended: Cache<UserKey, Instant>,
     ended_for: Duration,
@@ -83,35 +93,47 @@ impl Cells {
     /// `ended_for`: how long that somebody's tokens were ended is remembered.
     pub fn new(max_users: u64, idle: Duration, ended_for: Duration) -> Self {
         // LRU: the default policy may refuse a newcomer, who would then mint on every request.
-        let map = |capacity| {
-            Cache::builder()
-                .max_capacity(capacity)
-                .eviction_policy(EvictionPolicy::lru())
-        };
+        let lru = EvictionPolicy::lru;
+        let live = Arc::new(Census::new());
+        let census = Arc::clone(&live);
         Self {
-            users: map(max_users).time_to_idle(idle).build(),
-            arriving: map(ARRIVING).time_to_idle(idle).build(),
+            users: Cache::builder()
+                .max_capacity(max_users)
+                .eviction_policy(lru())
+                .time_to_idle(idle)
+                .eviction_listener(move |_, left: Resident, _| census.remove(left.until))
+                .build(),
+            arriving: Cache::builder()
+                .max_capacity(ARRIVING)
+                .eviction_policy(lru())
+                .time_to_idle(idle)
+                .build(),
+            live,
             ended: Cache::builder()
                 .max_capacity(ARRIVING)
-                .eviction_policy(EvictionPolicy::lru())
+                .eviction_policy(lru())
                 .time_to_live(ended_for)
                 .build(),
             ended_for,
         }
     }
 
+    fn user(&self, key: UserKey) -> Option<Arc<UserCell>> {
+        Some(self.users.get(&key)?.cell)
+    }
+
     pub fn find(&self, key: UserKey) -> Option<Arc<UserCell>> {
-        self.users.get(&key).or_else(|| self.arriving.get(&key))
+        self.user(key).or_else(|| self.arriving.get(&key))
     }
 
     pub fn find_or_add(&self, key: UserKey) -> Arc<UserCell> {
-        if let Some(cell) = self.users.get(&key) {
+        if let Some(cell) = self.user(key) {
             return cell;
         }
         // `or_default` would be a look and an insertion, between which another thread's cell gets lost.
         let entry = self.arriving.entry(key).or_insert_with(new_cell);
         // One may have been promoted between the two looks: the older cell is the one.
-        match self.users.get(&key) {
+        match self.user(key) {
             Some(cell) if !Arc::ptr_eq(&cell, entry.value()) => {
                 self.arriving.invalidate(&key);
                 cell
@@ -120,18 +142,37 @@ impl Cells {
         }
     }
 
-    /// Moves a cell that got its token among the users, if the place under its key is still its own:
-    /// a cell that was ended, or had to leave while its mint was in flight, stays out.
-    pub fn promote(&self, key: UserKey, cell: &Arc<UserCell>) {
-        let is_this =
-            |found: Option<Arc<UserCell>>| found.is_some_and(|found| Arc::ptr_eq(&found, cell));
-        if cell.is_retired() || !is_this(self.find(key)) {
-            return;
+    /// Moves a cell that got a token, which ends then, among the users, if the place under its key is
+    /// still its own: a cell that was ended, or had to leave while its mint was in flight, stays out.
+    pub fn promote(&self, key: UserKey, cell: &Arc<UserCell>, end: Instant) {
+        let found = self.find(key);
+        if !cell.is_retired() && found.is_some_and(|found| Arc::ptr_eq(&found, cell)) {
+            self.place(key, cell, self.live.until(end));
+            self.arriving.invalidate(&key);
+            self.leave_if_retired(key, cell);
         }
-        self.users.insert(key, Arc::clone(cell));
-        self.arriving.invalidate(&key);
-        // `end` may have run between the two: it retires first, so this look sees it.
-        if cell.is_retired() && is_this(self.users.get(&key)) {
+    }
+
+    /// A token is dead: its cell lets go of it, and the user counts for none until there is another.
+    pub fn discard(&self, key: UserKey, cell: &Arc<UserCell>, token: &Arc<UserToken>) {
+        let end = self.live.until(token.ends());
+        let is_its = |user: Resident| Arc::ptr_eq(&user.cell, cell) && user.until == end;
+        if cell.discard(token) && self.users.get(&key).is_some_and(is_its) {
+            self.place(key, cell, Until::NOW);
+            self.leave_if_retired(key, cell);
+        }
+    }
+
+    fn place(&self, key: UserKey, cell: &Arc<UserCell>, until: Until) {
+        self.live.add(until);
+        let cell = Arc::clone(cell);
+        self.users.insert(key, Resident { cell, until });
+    }
+
+    /// `end` may have run just before the cell was placed: it retires first, so this look sees it.
+    fn leave_if_retired(&self, key: UserKey, cell: &Arc<UserCell>) {
+        let is_this = |user: Arc<UserCell>| Arc::ptr_eq(&user, cell);
+        if cell.is_retired() && self.user(key).is_some_and(is_this) {
             self.users.invalidate(&key);
         }
     }
@@ -141,11 +182,14 @@ impl Cells {
         self.ended.insert(key, Instant::now() + self.ended_for);
         // `promote` adds to the users before it leaves the arriving: looking in this order, a cell
         // on its way cannot be missed. Retiring comes before removing, see `promote`.
-        let ended = [&self.arriving, &self.users]
+        let retire = |cell: Arc<UserCell>| {
+            let held = cell.retire();
+            (cell, held)
+        };
+        let arriving = self.arriving.get(&key).map(retire);
+        let ended = arriving
             .into_iter()
-            .filter_map(|map| map.get(&key));
-        let ended = ended
-            .map(|cell| (Arc::clone(&cell), cell.retire()))
+            .chain(self.user(key).map(retire))
             .collect();
         self.arriving.invalidate(&key);
         self.users.invalidate(&key);
@@ -161,18 +205,21 @@ impl Cells {
     /// Retires this cell, and takes it out if it is the one that is found.
     pub fn end_this(&self, key: UserKey, cell: &Arc<UserCell>) -> Ended {
         let held = cell.retire();
-        for map in [&self.arriving, &self.users] {
-            if map.get(&key).is_some_and(|found| Arc::ptr_eq(&found, cell)) {
-                map.invalidate(&key);
-            }
+        let is_this = |found: Arc<UserCell>| Arc::ptr_eq(&found, cell);
+        if self.arriving.get(&key).is_some_and(is_this) {
+            self.arriving.invalidate(&key);
+        }
+        if self.user(key).is_some_and(is_this) {
+            self.users.invalidate(&key);
         }
         (Arc::clone(cell), held)
     }
 
-    /// Exact as of this moment: the map does its housekeeping first, which it otherwise puts off.
-    pub fn len(&self) -> u64 {
+    /// Users whose token lives, to the second: the map does its housekeeping first, which it otherwise
+    /// puts off. By tokio's clock, so that what ended while the machine slept counts for as long again.
+    pub fn live(&self) -> u64 {
         self.users.run_pending_tasks();
-        self.users.entry_count()
+        self.live.count()
     }
 }
 

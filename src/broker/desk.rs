@@ -36,7 +36,7 @@ pub(super) struct Desk {
     /// How long asking the tenant may take, once it is our turn.
     pub patience: Duration,
     pub issuing: Issuing,
-    cells: Arc<Cells>,
+    pub cells: Arc<Cells>,
     /// The tokens of the other replicas.
     pub tier: Option<Arc<Tier>>,
     pub margins: Margins,
@@ -99,7 +99,7 @@ impl Desk {
             let token = fetched.inspect_err(
                 |error| tracing::warn!(tenant = %grant.tenant.id, error = %error.error, "no token"),
             )?;
-            desk.cells.promote(wanted.key, &cell);
+            desk.cells.promote(wanted.key, &cell, token.ends());
             let (left, life) = (token.usable(), token.access.life);
             Ok(Lease::resumed(
                 Arc::new(token),

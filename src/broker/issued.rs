@@ -107,6 +107,13 @@ impl UserToken {
             .min(by_wall)
     }
 
+    /// When it may not be handed out any more, by the clock that cannot be set.
+    pub(super) fn ends(&self) -> Instant {
+        self.expires_at
+            .checked_sub(LEAST_LEFT)
+            .unwrap_or(self.expires_at)
+    }
+
     /// How long it may still be handed out.
     pub(super) fn usable(&self) -> Duration {
         self.remaining().saturating_sub(LEAST_LEFT)

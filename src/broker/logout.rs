@@ -102,12 +102,13 @@ impl Broker {
             }
             Kind::DeadToken => {
                 if let Ok(Dead { key, id }) = serde_json::from_slice(&notice.body) {
-                    let cell = self.seats.cells.find(UserKey::from_digest(key));
+                    let (cells, key) = (&self.seats.cells, UserKey::from_digest(key));
+                    let cell = cells.find(key);
                     let held = cell.as_ref().and_then(|cell| cell.live());
                     if let (Some(cell), Some(held)) = (cell, held)
                         && held.value().access.id == id
                     {
-                        cell.discard(held.value());
+                        cells.discard(key, &cell, held.value());
                     }
                 }
             }

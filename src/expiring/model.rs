@@ -272,7 +272,7 @@ mod tests {
 
         fn discard(&self) {
             if let Some(lease) = self.cell.live() {
-                self.cell.discard(lease.value());
+                assert!(self.cell.discard(lease.value()));
             }
         }
 
@@ -336,7 +336,7 @@ mod tests {
                     model.discard(now);
                     real.discard();
                 }
-                Step::DiscardAnother => real.cell.discard(&Arc::new(loads)),
+                Step::DiscardAnother => assert!(!real.cell.discard(&Arc::new(loads))),
                 Step::Retire => assert_eq!(real.cell.retire().as_deref(), model.retire().as_ref()),
                 Step::Orphan => {
                     assert_eq!(real.cell.orphan().await.as_deref(), model.retire().as_ref());

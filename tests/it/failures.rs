@@ -9,7 +9,8 @@ use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 
 use super::harness::{
-    Broker, PAGE, header, key_table, refused, tenant, tenant_table, token, usual_budget, world,
+    Broker, PAGE, header, jump, key_table, refused, tenant, tenant_table, token, usual_budget,
+    world,
 };
 use super::keeper::Keeper;
 use super::portal::{Key, Portal};
@@ -163,6 +164,31 @@ async fn a_client_that_is_refused_for_everybody_makes_the_broker_unready() {
         "a known code pauses the tenant at once"
     );
     assert_eq!(broker.ops("/readyz").await.status(), 503);
+}
+
+#[tokio::test]
+async fn a_token_that_has_ended_does_not_make_the_broker_ready() {
+    let tenant = tenant().await;
+    let broker = Broker::with(&tenant).forgetting_connections();
+    let ready = async || {
+        let answer = broker.ops("/readyz").await;
+        let status = answer.status().as_u16();
+        let body: Value = answer.json().await.unwrap();
+        (status, body["status"].as_str().unwrap().to_owned())
+    };
+    let life = broker.token_of("ann").await.expires_in;
+    tenant.on_until_cleared(Call::Token, Fault::WrongSecret);
+    refused(broker.ask_for("bob"), 502, "tenant_refused_client").await;
+    assert_eq!(ready().await, (200, "degraded".into()), "ann is served");
+    broker.token_of("ann").await;
+    // It may be handed out for as long as it said, and counts to the second.
+    jump(life + 1).await;
+    refused(broker.ask_for("bob"), 502, "tenant_refused_client").await;
+    assert_eq!(ready().await, (503, "unready".into()));
+    tenant.clear_faults();
+    jump(60).await;
+    broker.token_of("ann").await;
+    assert_eq!(ready().await, (200, "ready".into()));
 }
 
 #[tokio::test]
