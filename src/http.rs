@@ -7,6 +7,7 @@ mod body;
 mod caller;
 mod client_js;
 mod cors;
+mod counted;
 mod frame;
 mod logout;
 mod named;

@@ -107,6 +107,7 @@ impl Shared {
     /// Starts to connect, and goes on to do so until it succeeds. Has to be called within a runtime.
     pub fn connect(settings: &SharedSettings) -> Result<Arc<Self>, SettingsError> {
         let link = Arc::new(Link::new(settings)?);
+        metrics::shared_up(false);
         let (supervisor, listener) = link::start(&link);
         Ok(Arc::new(Self {
             link,

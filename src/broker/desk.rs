@@ -54,6 +54,7 @@ impl Desk {
         let same_clients =
             before.filter(|before| Arc::ptr_eq(&before.clients.issuing, &clients.issuing));
         let same_bound = before.filter(|before| before.max_waiting == settings.max_waiting);
+        clients.expect_throttling();
         Self {
             former: before.map_or_else(Vec::new, |before| before.former(&clients.tenant)),
             pause: same_clients.map_or_else(Arc::default, |before| Arc::clone(&before.pause)),

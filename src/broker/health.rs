@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Broker, TenantClients};
 use crate::qlik::QlikError;
-use crate::telemetry::metrics;
+use crate::telemetry::metrics::{self, UpstreamCall};
 use crate::tenant::TenantId;
 
 /// Why a tenant is left alone.
@@ -48,6 +48,24 @@ pub struct Standing<'a> {
     pub waiting: usize,
     /// Calls that it could be sent at once.
     pub available: u32,
+}
+
+impl TenantClients {
+    /// Counts from the start on, from nothing, what the tenant may throttle.
+    pub(super) fn expect_throttling(&self) {
+        const ALWAYS: [UpstreamCall; 2] = [UpstreamCall::Token, UpstreamCall::Revoke];
+        const OF_DIRECTORY: [UpstreamCall; 4] = [
+            UpstreamCall::Users,
+            UpstreamCall::UserCreate,
+            UpstreamCall::UserPatch,
+            UpstreamCall::OauthClient,
+        ];
+        let tenant = self.tenant.id.as_str();
+        metrics::may_throttle(tenant, &ALWAYS);
+        if self.directory.is_some() {
+            metrics::may_throttle(tenant, &OF_DIRECTORY);
+        }
+    }
 }
 
 impl Broker {

@@ -41,7 +41,13 @@ impl Facts {
         if let Some(problem) = &mut problem {
             problem.tenant = self.tenant();
         }
-        let problem = problem.as_deref();
+        match problem.as_deref() {
+            None => self.write(exchange, action, "ok", ""),
+            Some(problem) => self.write(exchange, action, problem.code.as_str(), problem.why()),
+        }
+    }
+
+    fn write(&self, exchange: &Exchange, action: &str, outcome: &str, why: &str) {
         let person = self.person.as_ref();
         let place = self.place.as_ref();
         let (tenant, user) = match (&self.named, person) {
@@ -67,8 +73,8 @@ impl Facts {
                 .map_or("", |back_end| back_end.id.as_str()),
             user,
             token_id: issued.map_or("", |(token, _)| token.access.id.as_str()),
-            outcome: problem.map_or("ok", |problem| problem.code.as_str()),
-            why: problem.map_or("", Problem::why),
+            outcome,
+            why,
             source: issued.map_or("", |(_, source)| source.as_str()),
             // An origin that is not listed is any text: it is not written down.
             origin: match &exchange.origin {
@@ -88,7 +94,7 @@ impl Facts {
 }
 
 /// Writes the audit line of a POST that no handler answers, if it is to one of the routes that have one.
-pub(super) fn audit_unhandled(exchange: &Exchange, route: &str, problem: &mut Problem) {
+pub(super) fn audit_unhandled(exchange: &Exchange, route: &str, outcome: &str) {
     let audited = [
         "POST /session-token",
         "POST /sessions",
@@ -97,7 +103,7 @@ pub(super) fn audit_unhandled(exchange: &Exchange, route: &str, problem: &mut Pr
     ];
     let is_this = |action: &&str| action.strip_prefix("POST ") == Some(route);
     if let Some(action) = audited.into_iter().find(is_this) {
-        Facts::default().audit(exchange, action, Some(problem));
+        Facts::default().write(exchange, action, outcome, "");
     }
 }
 

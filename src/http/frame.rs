@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{Request, State};
 use axum::http::header::{
     ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_SECURITY_POLICY, REFERRER_POLICY,
     STRICT_TRANSPORT_SECURITY, VARY, X_CONTENT_TYPE_OPTIONS,
@@ -24,12 +24,12 @@ use super::MAX_HEAD_BYTES;
 use super::address::{client_address, peer};
 use super::caller::audit_unhandled;
 use super::cors::PageOrigin;
+use super::counted::{Counted, OTHER};
 use super::problem::{Code, Problem};
 use super::tls::ClientNames;
 use crate::app::App;
 use crate::app::live::Live;
 use crate::clock;
-use crate::telemetry::metrics::Requests;
 use crate::telemetry::recent::Failure;
 use crate::telemetry::traces::{Asked, Trace};
 use crate::tenant::TenantId;
@@ -40,27 +40,13 @@ const DEADLINE_GRACE: Duration = Duration::from_millis(500);
 /// A year (RFC 6797, 6.1). Whether subdomains are served over TLS is not ours to say.
 const HSTS: HeaderValue = HeaderValue::from_static("max-age=31536000");
 const OVERLOADED_RETRY: Duration = Duration::from_secs(1);
-
-/// Stands for all paths that are none of ours.
-const OTHER: &str = "other";
-/// The labels of metrics.
-const ROUTES: [&str; 10] = [
-    "/session-token",
-    "/sessions",
-    "/service-token",
-    "/logout",
-    "/healthz",
-    "/client.js",
-    "/client.global.js",
-    "/client.d.ts",
-    "/problems/{code}",
-    OTHER,
-];
+/// What a head that is too large is counted and audited as. Its answer has no body, so no code names it.
+const HEAD_TOO_LARGE: &str = "head_too_large";
 
 #[derive(Clone)]
 struct Frame {
     live: Arc<Live>,
-    requests: Arc<[Requests]>,
+    counted: Arc<Counted>,
 }
 
 /// What the frame knows of a request.
@@ -113,7 +99,7 @@ pub(super) struct Public;
 pub(super) fn around(routes: Router, live: &Arc<Live>) -> Router {
     let state = Frame {
         live: Arc::clone(live),
-        requests: ROUTES.map(Requests::of).into(),
+        counted: Arc::new(Counted::new()),
     };
     routes.layer(from_fn_with_state(state, frame))
 }
@@ -122,11 +108,11 @@ async fn frame(State(state): State<Frame>, mut request: Request, next: Next) -> 
     let app = state.live.app();
     let started = Instant::now();
     let peer = peer(&request);
-    let requests = requests_of(&state.requests, &request);
+    let (route, counted) = state.counted.of(&request);
     let request_id = request_id(request.headers());
     let asked = Asked {
         method: request.method(),
-        route: Some(requests.route()).filter(|route| *route != OTHER),
+        route,
         request_id: &request_id,
         headers: request.headers(),
         peer,
@@ -144,7 +130,8 @@ async fn frame(State(state): State<Frame>, mut request: Request, next: Next) -> 
         app,
     };
     request.extensions_mut().insert(exchange.clone());
-    let answering = guarded(&exchange, requests.route(), request, next);
+    let route = route.unwrap_or(OTHER);
+    let answering = guarded(&exchange, route, request, next);
     let mut response = match &exchange.trace {
         None => answering.await,
         // In a box: those that are not traced shall not pay for it.
@@ -153,7 +140,7 @@ async fn frame(State(state): State<Frame>, mut request: Request, next: Next) -> 
 
     let problem = response.extensions_mut().remove::<Problem>();
     if let Some(problem) = &problem {
-        remember(&exchange, requests.route(), problem);
+        remember(&exchange, route, problem);
         let allow = response.headers_mut().remove(ALLOW);
         response = problem.render(&exchange.app.server.public_url, exchange.request_id());
         response
@@ -161,11 +148,14 @@ async fn frame(State(state): State<Frame>, mut request: Request, next: Next) -> 
             .extend(allow.map(|allow| (ALLOW, allow)));
     }
     finish(&exchange, problem.as_ref(), &mut response);
-    let code = problem.map(|problem| problem.code.as_str());
+    let refused = match response.status() {
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => Some(HEAD_TOO_LARGE),
+        _ => problem.map(|problem| problem.code.as_str()),
+    };
     if let Some(trace) = &exchange.trace {
-        trace.answered(response.status().as_u16(), code);
+        trace.answered(response.status().as_u16(), refused);
     }
-    requests.answered(code, started.elapsed());
+    counted.answered(refused, started.elapsed());
     response
 }
 
@@ -199,14 +189,17 @@ async fn guarded(
     request: Request,
     next: Next,
 ) -> Response {
+    let is_post = request.method() == Method::POST;
     if head_bytes(&request) > MAX_HEAD_BYTES {
+        if is_post {
+            audit_unhandled(exchange, route, HEAD_TOO_LARGE);
+        }
         let close = [(CONNECTION, HeaderValue::from_static("close"))];
         return (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, close).into_response();
     }
-    let is_post = request.method() == Method::POST;
-    let refuse = |mut problem: Problem| {
+    let refuse = |problem: Problem| {
         if is_post {
-            audit_unhandled(exchange, route, &mut problem);
+            audit_unhandled(exchange, route, problem.code.as_str());
         }
         problem.into_response()
     };
@@ -304,18 +297,6 @@ fn request_id(headers: &HeaderMap) -> HeaderValue {
         HeaderValue::from_str(Uuid::new_v4().simple().encode_lower(&mut buffer))
             .unwrap_or_else(|_| HeaderValue::from_static("none"))
     })
-}
-
-/// By the route's pattern, never the path: a path is chosen by whoever asks.
-fn requests_of<'a>(all: &'a [Requests], request: &Request) -> &'a Requests {
-    let matched = request
-        .extensions()
-        .get::<MatchedPath>()
-        .map(MatchedPath::as_str);
-    let found = all
-        .iter()
-        .find(|requests| Some(requests.route()) == matched);
-    found.unwrap_or(&all[all.len() - 1])
 }
 
 #[cfg(test)]

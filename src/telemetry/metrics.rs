@@ -178,6 +178,17 @@ pub fn upstream(tenant: &str, call: UpstreamCall, outcome: &'static str, took: D
         .record(took);
 }
 
+/// From the start on these calls to a tenant have a counter of those that it throttled: what begins with
+/// its first event is seen by no `increase`, and no alert.
+pub fn may_throttle(tenant: &str, calls: &[UpstreamCall]) {
+    for call in calls {
+        let (tenant, call) = (tenant.to_owned(), call.as_str());
+        let throttled =
+            counter!(UPSTREAM_CALLS, "tenant" => tenant, "call" => call, "outcome" => "throttled");
+        throttled.increment(0);
+    }
+}
+
 /// Counts spans that the collector took, or did not.
 pub fn spans(count: usize, is_sent: bool) {
     let outcome = if is_sent { "sent" } else { "dropped" };

@@ -5,11 +5,15 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use futures_util::stream::{StreamExt, iter};
+use qlik_token_broker::simulator::{Call, Fault, Simulator};
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
 
 use super::cli::free_address;
-use super::harness::{Broker, EVIL, Folder, KEY, refused, tenant, token};
+use super::harness::{
+    Broker, EVIL, Folder, KEY, PAGE, key_table, managed_table, managed_world, refused, tenant,
+    tenant_table, token,
+};
 use super::program::Program;
 
 fn repository_file(name: &str) -> String {
@@ -149,6 +153,111 @@ async fn odd_paths_methods_origins_and_names_make_no_new_series() {
     let new: Vec<_> = after.difference(&before).collect();
     assert!(new.is_empty(), "{new:?}");
     assert!(!format!("{after:?}").to_lowercase().contains("odd"));
+    program.stop().await;
+}
+
+/// The value of a series.
+fn value(exposed: &str, series: &str) -> Option<f64> {
+    let found = samples(exposed).find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    found.map(|value| value.parse().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn preflights_and_wrong_methods_are_counted_apart_from_the_route() {
+    let tenant = tenant().await;
+    let program = Program::start(&tenant, "").await;
+    token(program.ask_for("ann")).await;
+    for origin in [PAGE, PAGE, PAGE, EVIL] {
+        let preflight = program.call(Method::OPTIONS, "/session-token");
+        let answer = preflight.header("origin", origin).send().await.unwrap();
+        assert_eq!(answer.status(), if origin == PAGE { 204 } else { 403 });
+    }
+    for (method, path) in [
+        (Method::GET, "/session-token"),
+        (Method::PUT, "/logout"),
+        (Method::POST, "/healthz"),
+        (Method::OPTIONS, "/client.js"),
+    ] {
+        refused(program.call(method, path), 405, "method_not_allowed").await;
+    }
+    refused(program.post("/nowhere"), 404, "not_found").await;
+    let exposed = program.metrics().await;
+    for (series, count) in [
+        ("{route=\"/session-token\",outcome=\"ok\"}", Some(1.0)),
+        (
+            "{route=\"/session-token\",outcome=\"method_not_allowed\"}",
+            None,
+        ),
+        (
+            "{route=\"/session-token\",outcome=\"origin_not_allowed\"}",
+            None,
+        ),
+        ("{route=\"preflight\",outcome=\"ok\"}", Some(3.0)),
+        (
+            "{route=\"preflight\",outcome=\"origin_not_allowed\"}",
+            Some(1.0),
+        ),
+        (
+            "{route=\"other\",outcome=\"method_not_allowed\"}",
+            Some(4.0),
+        ),
+        ("{route=\"other\",outcome=\"not_found\"}", Some(1.0)),
+    ] {
+        let series = format!("qtb_requests_total{series}");
+        assert_eq!(value(&exposed, &series), count, "{series}");
+    }
+    for (route, count) in [("/session-token", 1.0), ("preflight", 4.0), ("other", 5.0)] {
+        let series = format!("qtb_request_seconds_count{{route=\"{route}\"}}");
+        assert_eq!(value(&exposed, &series), Some(count), "{series}");
+    }
+    program.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shared_tier_that_was_never_in_reach_is_told_as_away() {
+    let tenant = tenant().await;
+    let plain = Program::start(&tenant, "").await;
+    assert_eq!(value(&plain.metrics().await, "qtb_shared_up"), None);
+    plain.stop().await;
+    let key = "A".repeat(43) + "=";
+    let shared = format!(
+        "[shared]\nurl = 'redis://127.0.0.1:1'\nencryption_keys = [{{ id = 'k1', key = '{key}' }}]\n"
+    );
+    let program = Program::start(&tenant, &shared).await;
+    assert_eq!(value(&program.metrics().await, "qtb_shared_up"), Some(0.0));
+    program.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_tenant_may_throttle_is_counted_from_nothing_on() {
+    let tenant = Simulator::start(managed_world()).await.unwrap();
+    let tables = managed_table("acme", &tenant.url()) + &tenant_table("plain", &tenant.url());
+    let program = Program::run(&(key_table(&["acme"]) + &tables), &[]).await;
+    let exposed = program.metrics().await;
+    let throttled = |tenant: &str, call: &str| {
+        let labels = format!("{{tenant=\"{tenant}\",call=\"{call}\",outcome=\"throttled\"}}");
+        format!("qtb_upstream_calls_total{labels}")
+    };
+    for call in [
+        "token",
+        "revoke",
+        "users",
+        "user_create",
+        "user_patch",
+        "oauth_client",
+    ] {
+        assert_eq!(
+            value(&exposed, &throttled("acme", call)),
+            Some(0.0),
+            "{call}"
+        );
+        let there = ["token", "revoke"].contains(&call).then_some(0.0);
+        assert_eq!(value(&exposed, &throttled("plain", call)), there, "{call}");
+    }
+    tenant.on(Call::Token, Fault::Throttle { retry_after: 60 });
+    refused(program.ask_for("ann"), 503, "tenant_throttled").await;
+    let exposed = program.metrics().await;
+    assert_eq!(value(&exposed, &throttled("acme", "token")), Some(1.0));
     program.stop().await;
 }
 
