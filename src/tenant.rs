@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
+use tokio::time::Instant;
 
 use crate::mapping::{ProfileRules, UserLookup};
 
@@ -125,6 +126,15 @@ pub struct Rate {
     pub burst: NonZeroU32,
 }
 
+/// The pages that a tenant's OAuth client allows.
+#[derive(Debug)]
+pub struct ClientOrigins {
+    /// As it listed them.
+    pub list: Vec<Origin>,
+    /// When they were last read.
+    pub read: Instant,
+}
+
 /// One configured tenant.
 #[derive(Debug)]
 pub struct Tenant {
@@ -141,7 +151,7 @@ pub struct Tenant {
     /// The pages that may use this tenant's tokens.
     pub allowed_origins: Vec<Origin>,
     /// Those that its OAuth client allows, where they count as well, once they were read.
-    pub client_origins: ArcSwapOption<Vec<Origin>>,
+    pub client_origins: ArcSwapOption<ClientOrigins>,
     /// What is told of a user that the tenant does not know yet. Off when absent.
     pub provision: Option<ProfileRules>,
 }
@@ -151,7 +161,7 @@ impl Tenant {
     pub fn allows_origin(&self, origin: &str) -> bool {
         let lists = |origins: &[Origin]| origins.iter().any(|one| one.as_str() == origin);
         let at_client = self.client_origins.load();
-        lists(&self.allowed_origins) || at_client.as_ref().is_some_and(|listed| lists(listed))
+        lists(&self.allowed_origins) || at_client.as_ref().is_some_and(|it| lists(&it.list))
     }
 
     /// All the scope sets that can be asked for, the default one first.

@@ -13,10 +13,12 @@ use tokio_util::task::AbortOnDropHandle;
 use super::App;
 use super::served::Served;
 use crate::directory::Directory;
-use crate::tenant::{Origin, Tenant};
+use crate::tenant::{ClientOrigins, Origin, Tenant};
 
 /// How often the list is read.
 pub const EVERY: Duration = Duration::from_secs(300);
+/// A list that was not read for so long could not be.
+pub(super) const OVERDUE: Duration = Duration::from_secs(600);
 /// How soon it is tried again when it could not be.
 const AGAIN: Duration = Duration::from_secs(15);
 /// The start waits this long for the first list.
@@ -49,7 +51,7 @@ impl Gathered {
         let changes = CHANGES.load(Ordering::Acquire);
         let lists = tenants.iter();
         let lists = lists.filter_map(|tenant| tenant.client_origins.load_full());
-        let origins = lists.flat_map(|list| list.iter().cloned().collect::<Vec<_>>());
+        let origins = lists.flat_map(|listed| listed.list.clone());
         Self {
             changes,
             origins: origins.collect(),
@@ -144,8 +146,11 @@ async fn look(tenant: &Tenant, directory: &Directory) -> bool {
         tracing::warn!(tenant = %tenant.id, ignored, "origins that browsers never send are ignored");
     }
     let known = tenant.client_origins.load_full();
-    if known.is_none_or(|known| *known != exact) {
-        tenant.client_origins.store(Some(Arc::new(exact)));
+    let is_new = known.is_none_or(|known| known.list != exact);
+    let (list, read) = (exact, Instant::now());
+    let listed = Arc::new(ClientOrigins { list, read });
+    tenant.client_origins.store(Some(listed));
+    if is_new {
         CHANGES.fetch_add(1, Ordering::Release);
     }
     true

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::App;
+use super::origins::OVERDUE;
 use crate::broker::{TenantClients, Trouble};
 use crate::qlik::credential::InUse;
-use crate::tenant::{Origin, Tenant};
+use crate::tenant::{Origin, Tenant, TenantId};
 
 /// One tenant, at one moment.
 #[derive(Debug)]
@@ -21,6 +22,8 @@ pub struct Standing {
     pub available: u32,
     /// The secret or key in use of each of its clients: `issuing`, `management`, `service`.
     pub secrets: Vec<(&'static str, InUse)>,
+    /// Whether the pages that its OAuth client allows are read.
+    pub follows_client: bool,
 }
 
 impl App {
@@ -33,8 +36,14 @@ impl App {
             waiting: standing.waiting,
             available: standing.available,
             secrets: secrets(standing.clients),
+            follows_client: self.follows_client(&standing.clients.tenant.id),
         });
         standings.collect()
+    }
+
+    fn follows_client(&self, tenant: &TenantId) -> bool {
+        let served = self.tenants.get(tenant);
+        served.is_some_and(|served| served.origins_from_client)
     }
 }
 
@@ -88,22 +97,32 @@ impl Standing {
         self.secrets.iter().any(|(_, secret)| secret.place == 0)
     }
 
-    /// Pages that are configured here and that the OAuth client does not allow. `None` where its list is
-    /// not read.
+    /// How long ago the list of its OAuth client was last read, if it ever was.
+    pub fn list_age(&self) -> Option<Duration> {
+        let at_client = self.tenant.client_origins.load();
+        at_client.as_ref().map(|listed| listed.read.elapsed())
+    }
+
+    /// Whether that list should be known, and is not, or not as it is now.
+    pub fn is_list_overdue(&self) -> bool {
+        self.follows_client && self.list_age().is_none_or(|age| age > OVERDUE)
+    }
+
+    /// Pages that are configured here and that the OAuth client did not allow when its list was last
+    /// read. `None` where it never was.
     pub fn only_here(&self) -> Option<Vec<&str>> {
         let at_client = self.tenant.client_origins.load();
-        let at_client = at_client.as_ref()?;
+        let at_client = &at_client.as_ref()?.list;
         let here = self.tenant.allowed_origins.iter();
         let only = here.filter(|origin| !at_client.contains(origin));
         Some(only.map(Origin::as_str).collect())
     }
 
-    /// Pages that the OAuth client allows and that are not configured here. `None` where its list is not
-    /// read.
+    /// Pages that the OAuth client allowed then and that are not configured here. `None` as above.
     pub fn only_at_client(&self) -> Option<Vec<String>> {
         let at_client = self.tenant.client_origins.load();
         let here = &self.tenant.allowed_origins;
-        let only = at_client.as_ref()?.iter();
+        let only = at_client.as_ref()?.list.iter();
         let only = only.filter(|origin| !here.contains(origin));
         Some(only.map(|origin| origin.as_str().to_owned()).collect())
     }
@@ -115,6 +134,7 @@ impl Standing {
             _ if self.is_used_up() => 1,
             _ if self.is_on_old_secret() => 2,
             _ if self.only_here().is_some_and(|pages| !pages.is_empty()) => 3,
+            _ if self.is_list_overdue() => 3,
             _ => 4,
         }
     }

@@ -4,6 +4,7 @@
 //! Its numbers are those of `/metrics`, of which a sample is taken every 15 s. Whoever may see it is
 //! bounded as for `POST /reload`: a page of somebody else's name must not read it (DNS rebinding).
 
+mod busy;
 mod charts;
 mod findings;
 mod history;

@@ -10,8 +10,8 @@ use serde_json::json;
 
 use super::cli::{Running, free_address, program, wait_for};
 use super::harness::{
-    Broker, EVIL, KEY, PAGE, Scratch, header, key_table, managed_table, managed_world, refused,
-    subject, tenant, tenant_table, token, usual_budget,
+    Broker, EVIL, KEY, PAGE, Scratch, header, jump, key_table, managed_table, managed_world,
+    refused, subject, tenant, tenant_table, token, usual_budget,
 };
 use super::keeper::Keeper;
 use super::wire::raw;
@@ -232,7 +232,7 @@ async fn origins_that_drifted_apart_are_shown_both_ways() {
     let broker = Broker::start_following(&config, seldom).await;
     let row = tenant_row(&broker.page().await, "acme");
     assert!(
-        row.ends_with("only at the client https://embed.acme.test"),
+        row.ends_with("only at the client https://embed.acme.test as of 0 s ago"),
         "{row}"
     );
 
@@ -257,6 +257,95 @@ async fn origins_that_drifted_apart_are_shown_both_ways() {
         row.ends_with("2 here , the client's list is not read"),
         "{row}"
     );
+}
+
+#[tokio::test]
+async fn origins_that_cannot_be_read_any_more_are_those_of_then() {
+    let mut world: World = managed_world();
+    world.clients[0].origins = vec![PAGE.into()];
+    let tenant = Simulator::start(world).await.unwrap();
+    let table = managed_table("acme", &tenant.url()) + "origins_from_client = true\n";
+    let config = key_table(&["acme"]) + &table;
+    let seldom = Duration::from_secs(3600);
+    let broker = Broker::start_following(&config, seldom).await;
+    let broker = broker.forgetting_connections();
+    let same = "same here and at the client as of ";
+    let page = broker.page().await;
+    assert!(tenant_row(&page, "acme").ends_with(&format!("{same}0 s ago")));
+    assert!(findings(&page).starts_with("All is well"));
+    let down = Fault::Status {
+        status: 500,
+        code: None,
+        title: None,
+    };
+    tenant.on_until_cleared(Call::OauthClient, down);
+    jump(12 * 60).await;
+    let page = broker.page().await;
+    let row = tenant_row(&page, "acme");
+    assert!(row.ends_with(&format!("{same}12 min ago")), "{row}");
+    let found = findings(&page);
+    let known = "acme: the allowed origins of its OAuth client could not be read for 12 min.";
+    assert!(found.contains(known), "{found}");
+
+    let never = Broker::start_following(&config, seldom).await;
+    let page = never.page().await;
+    let row = tenant_row(&page, "acme");
+    let unknown = "1 here , the client's list could not be read yet";
+    assert!(row.ends_with(unknown), "{row}");
+    let found = findings(&page);
+    assert!(found.contains("could not be read at all since"), "{found}");
+}
+
+#[tokio::test]
+async fn the_busiest_are_not_those_of_yesterday() {
+    let tenant = tenant().await;
+    let names = ["aa-yesterday", "zz-today"];
+    let tables = names.map(|name| tenant_table(name, &tenant.url()));
+    let config = key_table(&names) + &tables.concat();
+    let ask = async |broker: &Broker, tenant: &str, times: usize| {
+        for _ in 0..times {
+            let body = json!({"tenant": tenant, "user_lookup": subject("ann")});
+            token(broker.ask(&body)).await;
+        }
+    };
+    let yesterday = Broker::start(&config);
+    ask(&yesterday, "aa-yesterday", 40).await;
+    // The numbers are those of the process; what this page knows of them begins now.
+    let today = Broker::start(&config);
+    today.status.sample(&today.live).await;
+    ask(&today, "zz-today", 30).await;
+    let page = today.page().await;
+    assert!(tenant_row(&page, "zz-today").starts_with("zz-today ready 30 "));
+    let row = tenant_row(&page, "aa-yesterday");
+    let none = ["aa-yesterday ready 0 ", "aa-yesterday ready – "];
+    assert!(none.iter().any(|start| row.starts_with(start)), "{row}");
+    let table = after(&page, "<h2 id=\"tenants\">", "</section>");
+    assert!(
+        table.find("zz-today") < table.find("aa-yesterday"),
+        "{table}"
+    );
+}
+
+#[tokio::test]
+async fn users_whose_token_has_ended_are_not_counted() {
+    let tenant = tenant().await;
+    let broker = Broker::with(&tenant).forgetting_connections();
+    let users = async || {
+        let page = broker.page().await;
+        after(&page, "<dt>Users with a token</dt>", "</div>")
+    };
+    let life = broker.token_of("ann").await.expires_in;
+    jump(60).await;
+    broker.token_of("bob").await;
+    assert_eq!(users().await, "Users with a token 2");
+    jump(life - 30).await;
+    assert_eq!(users().await, "Users with a token 1");
+    broker.token_of("ann").await;
+    assert_eq!(users().await, "Users with a token 2");
+    let out = json!({"user_lookup": subject("ann")});
+    let out = broker.post("/logout").bearer_auth(KEY).json(&out);
+    assert_eq!(out.send().await.unwrap().status(), 204);
+    assert_eq!(users().await, "Users with a token 1");
 }
 
 /// What others can choose: names of the configuration, request ids, origins, claimed tenants.
@@ -395,6 +484,8 @@ async fn many_tenants_fit_on_the_page_and_those_in_trouble_come_first() {
     let ask = |tenant: &str, user: &str| {
         broker.ask(&json!({"tenant": tenant, "user_lookup": subject(user)}))
     };
+    // As it begins: what was before the first sample is nobody's.
+    broker.page().await;
     for _ in 0..3 {
         token(ask("crowd-058", "ann")).await;
     }

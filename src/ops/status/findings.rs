@@ -37,6 +37,7 @@ pub fn findings(view: &View<'_>) -> Vec<Finding> {
     of_process(view, &mut found);
     of_tenants(view, &mut found);
     of_settings(view, &mut found);
+    of_lists(view, &mut found);
     of_requests(view, &mut found);
     found.sort_by_key(|finding| finding.level);
     found
@@ -158,6 +159,32 @@ fn of_settings(view: &View<'_>, found: &mut Vec<Finding>) {
         );
         add(found, Level::Warning, what, remedy);
     }
+}
+
+/// What is drawn from a list of old is true of that time only.
+fn of_lists(view: &View<'_>, found: &mut Vec<Finding>) {
+    let overdue = named(view, &Standing::is_list_overdue);
+    if overdue.is_empty() {
+        return;
+    }
+    let ages = view
+        .tenants
+        .iter()
+        .filter(|tenant| tenant.is_list_overdue());
+    let oldest = ages
+        .map(Standing::list_age)
+        .max_by_key(|age| age.unwrap_or(Duration::MAX));
+    let since = match oldest.flatten() {
+        Some(age) => format!("for {}", span(age)),
+        None => "at all since the broker started".into(),
+    };
+    let what = format!(
+        "{}: the allowed origins of its OAuth client could not be read {since}.",
+        listed(&overdue)
+    );
+    let remedy = "What was read before counts on; a page that was added there since then is refused. Does the \
+        management client still work, and still have the scope admin_classic? Run check --live.";
+    add(found, Level::Warning, what, remedy);
 }
 
 /// The tenant's code tells what to do, where it is a known one.

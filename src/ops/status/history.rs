@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::busy::Busy;
 use super::sample::Sample;
 
 /// How often a sample is taken.
@@ -14,7 +15,10 @@ pub const HOUR: usize = 60 * MINUTE;
 
 /// See the module. Bounded.
 #[derive(Debug, Default)]
-pub struct History(VecDeque<Sample>);
+pub struct History {
+    samples: VecDeque<Sample>,
+    busy: Busy,
+}
 
 /// Two samples, and what happened between them.
 #[derive(Clone, Copy, Debug)]
@@ -26,26 +30,27 @@ pub struct Span<'a> {
 }
 
 impl History {
-    /// The newest sample.
-    pub fn push(&mut self, sample: Sample) {
+    /// The newest sample, with all its tenants.
+    pub fn push(&mut self, mut sample: Sample) {
+        self.busy.keep_the_busiest(&mut sample);
         // The oldest point that is drawn looks back a minute as well.
-        if self.0.len() > HOUR + MINUTE {
-            self.0.pop_front();
+        if self.samples.len() > HOUR + MINUTE {
+            self.samples.pop_front();
         }
-        self.0.push_back(sample);
+        self.samples.push_back(sample);
     }
 
     /// The newest sample.
     pub fn latest(&self) -> Option<&Sample> {
-        self.0.back()
+        self.samples.back()
     }
 
     /// Each point of the last hour with the minute before it, the oldest first; the newest is now.
     pub fn minutes(&self) -> impl Iterator<Item = Span<'_>> {
-        let drawn = self.0.len().saturating_sub(HOUR + 1)..self.0.len();
+        let drawn = self.samples.len().saturating_sub(HOUR + 1)..self.samples.len();
         drawn.map(|index| Span {
-            from: &self.0[index.saturating_sub(MINUTE)],
-            to: &self.0[index],
+            from: &self.samples[index.saturating_sub(MINUTE)],
+            to: &self.samples[index],
         })
     }
 
@@ -65,11 +70,9 @@ impl History {
             .collect()
     }
 
-    /// Tokens handed out for a tenant in the last hour, or since it is among the busiest.
+    /// Tokens handed out for a tenant in the last hour, if it is among the busiest.
     pub fn issued(&self, tenant: &str) -> Option<u64> {
-        let to = self.latest()?.tenant(tenant)?.issued;
-        let from = self.minutes().find_map(|span| span.to.tenant(tenant));
-        from.map(|from| to.saturating_sub(from.issued))
+        Some(self.latest()?.tenant(tenant)?.issued)
     }
 
     /// The last minute.
@@ -83,8 +86,10 @@ impl History {
     }
 
     fn last(&self, samples: usize) -> Option<Span<'_>> {
-        let to = self.0.back()?;
-        let from = self.0.get(self.0.len().saturating_sub(samples + 1))?;
+        let to = self.samples.back()?;
+        let from = self
+            .samples
+            .get(self.samples.len().saturating_sub(samples + 1))?;
         Some(Span { from, to })
     }
 }
@@ -155,7 +160,7 @@ mod tests {
         for tick in 0..10_000 {
             history.push(sample(tick * 10));
         }
-        assert_eq!(history.0.len(), HOUR + MINUTE + 1);
+        assert_eq!(history.samples.len(), HOUR + MINUTE + 1);
         let minutes: Vec<_> = history.minutes().map(|span| span.requests()[0]).collect();
         assert_eq!(minutes, [40; HOUR + 1]);
         assert_eq!(history.hour().unwrap().requests()[0], 2400);

@@ -7,8 +7,6 @@ use crate::telemetry::metrics::{
     BUDGET_AVAILABLE, REQUEST_SECONDS, REQUESTS, SHARED_OPERATIONS, TOKEN_LIFE, TOKENS_ISSUED,
 };
 
-/// Tenants that are looked at one by one: the busiest.
-pub const TENANTS: usize = 20;
 /// The routes that are for somebody; probes and files would drown them.
 const ROUTES: [&str; 4] = ["/session-token", "/sessions", "/service-token", "/logout"];
 /// The route whose answers are timed.
@@ -28,7 +26,7 @@ pub struct Sample {
     pub life: Histogram,
     /// Operations of the shared tier: done, failed.
     pub shared: [u64; 2],
-    /// The busiest tenants, the busiest first.
+    /// The tenants: all that are served, of which the history keeps the busiest, the busiest first.
     pub tenants: Vec<TenantSample>,
     /// The lowest budget among the others, and how many they are.
     pub others: Option<(f64, usize)>,
@@ -46,7 +44,7 @@ impl Sample {
 pub struct TenantSample {
     /// Its id.
     pub id: String,
-    /// Tokens handed out.
+    /// Tokens handed out since the process started; of what is kept, in the hour before.
     pub issued: u64,
     /// Calls that it could be sent at once.
     pub available: f64,
@@ -159,14 +157,8 @@ impl Reader {
                 available,
             })
         });
-        let mut tenants: Vec<_> = served.collect();
-        tenants.sort_by(|a, b| b.issued.cmp(&a.issued).then_with(|| a.id.cmp(&b.id)));
-        let rest = tenants.split_off(tenants.len().min(TENANTS));
-        let lowest = rest.iter().map(|tenant| tenant.available);
-        let lowest = lowest.min_by(f64::total_cmp);
         Sample {
-            tenants,
-            others: lowest.map(|lowest| (lowest, rest.len())),
+            tenants: served.collect(),
             ..self.sample
         }
     }
@@ -299,22 +291,6 @@ mod tests {
             assert_eq!(tenants, [("acme", 7, 97.0)]);
             assert_eq!(sample.others, None);
         }
-    }
-
-    #[test]
-    fn of_ten_thousand_tenants_the_busiest_are_kept_and_the_others_as_one() {
-        let line = |tenant: usize| {
-            format!(
-                "qtb_tokens_issued_total{{tenant=\"t{tenant}\",source=\"local\"}} {tenant}\n\
-                 qtb_budget_available{{tenant=\"t{tenant}\"}} {}\n",
-                1000 + tenant
-            )
-        };
-        let text: String = (0..10_000).map(line).collect();
-        let sample = read(&text, 65_536);
-        assert_eq!(sample.tenants.len(), TENANTS);
-        assert_eq!(sample.tenants[0].id, "t9999");
-        assert_eq!(sample.others, Some((1000.0, 10_000 - TENANTS)));
     }
 
     #[test]

@@ -85,15 +85,26 @@ fn health(tenant: &Standing) -> Markup {
 }
 
 fn origins(tenant: &Standing) -> Markup {
-    let (Some(here), Some(there)) = (tenant.only_here(), tenant.only_at_client()) else {
+    let read = (
+        tenant.only_here(),
+        tenant.only_at_client(),
+        tenant.list_age(),
+    );
+    let (Some(here), Some(there), Some(age)) = read else {
         let configured = tenant.tenant.allowed_origins.len();
-        return html! { (configured) " here" span.quiet { ", the client's list is not read" } };
+        let why = if tenant.follows_client {
+            ", the client's list could not be read yet"
+        } else {
+            ", the client's list is not read"
+        };
+        return html! { (configured) " here" span.quiet { (why) } };
     };
     let there: Vec<_> = there.iter().map(String::as_str).collect();
     html! {
         @if here.is_empty() && there.is_empty() { "same here and at the client" }
         @if !here.is_empty() { div { span.tag.warning { "only here" } " " (listed(&here)) } }
         @if !there.is_empty() { div { span.tag.note { "only at the client" } " " (listed(&there)) } }
+        div.quiet { "as of " (span(age)) " ago" }
     }
 }
 
