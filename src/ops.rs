@@ -1,6 +1,7 @@
 //! The operators' listener: health, readiness, metrics, reloading, a status page, and what both listeners
 //! answer. Never exposed to other people's browsers.
 
+mod callers;
 mod health;
 pub mod openapi;
 mod reload;
@@ -12,12 +13,14 @@ use std::sync::Arc;
 use axum::Router;
 use axum::http::StatusCode;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use axum::middleware::from_fn;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde_json::Value;
 
 use crate::app::live::Live;
 
+use callers::no_foreign_page;
 use health::{metrics_text, readyz};
 use reload::Door;
 use status::Shown;
@@ -33,10 +36,6 @@ pub fn router(live: &Arc<Live>, status: &Arc<Status>, address: IpAddr) -> Router
         status: Arc::clone(status),
     };
     Router::new()
-        .route(
-            "/healthz",
-            get(async || answer(StatusCode::OK, "text/plain", "ok\n")),
-        )
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics_text))
         .route(
@@ -44,6 +43,11 @@ pub fn router(live: &Arc<Live>, status: &Arc<Status>, address: IpAddr) -> Router
             get(async || answer(StatusCode::OK, "application/json", openapi::document())),
         )
         .with_state(Arc::clone(live))
+        .route_layer(from_fn(no_foreign_page))
+        .route(
+            "/healthz",
+            get(async || answer(StatusCode::OK, "text/plain", "ok\n")),
+        )
         .route("/reload", post(reload::reload).with_state(door))
         .route("/", get(status::page).with_state(shown))
         .route("/status.css", get(status::style))

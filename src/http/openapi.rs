@@ -22,18 +22,20 @@ use super::service_token::ServiceRequest;
 use super::sessions::{SessionAnswer, SessionRequest};
 use super::token::TokenRequest;
 
-pub use headers::{Name, referred};
+pub use headers::{Name, fixed, referred};
 pub(super) use problems::codes;
 
 const ABOUT: &str = "\
 Verifies a portal's session and hands out cached Qlik Cloud impersonation tokens. `docs/api.md` is the same to read.
+
+On the public listener:
 
 - An `X-Request-Id` of 1 to 64 of `A-Z a-z 0-9 . _ -` is kept and answered; anything else is replaced.
 - A listed `Origin` is echoed, on errors too. A page of any other origin is refused (`origin_not_allowed`), and so is \
 a back end's key from any page. No token and no credential is ever read from a URL.
 - Errors are problem details (RFC 9457): decide by `code`. A path that is not here answers `not_found`, and another \
 method `method_not_allowed`: see the responses of these names among the components.
-- What the HTTP library refuses before any route is reached (broken framing: 400; a head over 64 KiB: 431) has no body.";
+- A head over 64 KiB (431), and broken framing (400), are answered without a body.";
 
 /// The whole of it.
 pub fn document() -> OpenApi {

@@ -7,16 +7,30 @@ use utoipa::openapi::path::{
 use utoipa::openapi::schema::SchemaType;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{
-    Array, ArrayBuilder, Object, ObjectBuilder, RefOr, Required, ResponseBuilder, Schema,
+    Array, ArrayBuilder, Object, ObjectBuilder, RefOr, Required, Response, ResponseBuilder, Schema,
     SecurityRequirement, Server, Type,
 };
 
-use crate::http::openapi::{Name, document as public, readable, referred, server, tag, whole};
+use crate::http::openapi::{
+    Name, document as public, fixed, readable, referred, server, tag, whole,
+};
 
 const TAG: &str = "operations";
 const HEADERS: [Name; 2] = ["Cache-Control", "X-Content-Type-Options"];
 /// The scheme of `POST /reload`.
 const OPERATOR: &str = "operator";
+
+/// Among the components: what no path of this listener has for itself.
+const NOT_FOUND: &str = "operators_not_found";
+const METHOD_NOT_ALLOWED: &str = "operators_method_not_allowed";
+
+const ABOUT: &str = "\n\nOn the operators' listener:\n
+- There are no problem details, no request ids and no CORS. A refusal says why in a line of text, that of `/reload` \
+in JSON.
+- A path that is not here is 404, and another method 405 with `Allow`, both without a body: see the responses \
+`operators_not_found` and `operators_method_not_allowed` among the components.
+- A browser has to call it by an IP address, as `localhost`, or by a name without a dot, and so has whoever calls \
+`/` or `/reload`.";
 
 /// The document, as it is served, printed and kept in `docs/openapi.json`.
 pub fn document() -> String {
@@ -42,6 +56,15 @@ pub fn document() -> String {
     let bearer = bearer.description(Some("The `[ops] token`, where one is configured"));
     let components = document.components.get_or_insert_default();
     components.add_security_scheme(OPERATOR, SecurityScheme::Http(bearer.build()));
+    let empty = |about: &str| ResponseBuilder::new().description(about);
+    let not_found = empty("The operators' listener has no such path");
+    let other_method = referred(empty("The path answers other methods"), &["Allow"]);
+    for (name, answer) in [(NOT_FOUND, not_found), (METHOD_NOT_ALLOWED, other_method)] {
+        let answer = answer.build().into();
+        components.responses.insert(name.to_owned(), answer);
+    }
+    let about = document.info.description.get_or_insert_default();
+    about.push_str(ABOUT);
     document.to_pretty_json().unwrap_or_default()
 }
 
@@ -75,6 +98,7 @@ fn readyz() -> Operation {
     let unready = answer("`unready`, or `stopping`", "application/json", body);
     operation("ready", "Is it worth sending requests here")
         .response("200", ready.build())
+        .response("403", foreign())
         .response("503", unready.build())
         .build()
 }
@@ -83,20 +107,20 @@ fn metrics() -> Operation {
     let plain = |about| answer(about, "text/plain", text("Lines")).build();
     operation("metrics", "Metrics for Prometheus")
         .response("200", plain("The text format, version 0.0.4"))
+        .response("403", foreign())
         .response("503", plain("Another recorder is in the process"))
         .build()
 }
 
 fn status() -> Operation {
-    let page = |about, kind| answer(about, kind, text("For people")).build();
-    let forbidden = "`Host` is a name that a page could have";
+    let page = |about, kind| answer(about, kind, text("For people"));
     operation(
         "status",
         "The status page: how the broker is, and how the last hour went",
     )
-    .response("200", page("The page", "text/html"))
-    .response("403", page(forbidden, "text/plain"))
-    .response("500", page("A bug", "text/plain"))
+    .response("200", framed(page("The page", "text/html")).build())
+    .response("403", foreign())
+    .response("500", page("A bug", "text/plain").build())
     .build()
 }
 
@@ -104,8 +128,32 @@ fn status() -> Operation {
 fn part(id: &str, kind: &str) -> Operation {
     let part = answer("The same at any time", kind, text("For the browser"));
     operation(id, "A part of the status page")
-        .response("200", part.build())
+        .response("200", framed(part).build())
         .build()
+}
+
+/// The headers of what a browser shows. They say something else than those of the public listener.
+fn framed(answer: ResponseBuilder) -> ResponseBuilder {
+    let same_origin = |about| fixed("^same-origin$", about);
+    let policy = fixed(
+        "",
+        "What the page loads, which is a style sheet and a picture of its own",
+    );
+    let answer = referred(answer, &["Referrer-Policy"]).header("Content-Security-Policy", policy);
+    let answer = answer.header(
+        "Cross-Origin-Resource-Policy",
+        same_origin("No other page loads it"),
+    );
+    answer.header(
+        "Cross-Origin-Opener-Policy",
+        same_origin("Nor holds a window of it"),
+    )
+}
+
+/// The refusal of a page whose name was made to resolve to this listener.
+fn foreign() -> Response {
+    let why = text("What to call it by");
+    answer("`Host` is a name that a page could have", "text/plain", why).build()
 }
 
 fn openapi() -> Operation {
@@ -113,6 +161,7 @@ fn openapi() -> Operation {
     let document = answer("OpenAPI 3.1", "application/json", document);
     operation("openapi", "This document")
         .response("200", document.build())
+        .response("403", foreign())
         .build()
 }
 

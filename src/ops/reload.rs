@@ -5,16 +5,16 @@
 //! call it from the operator's own browser: the header needs a preflight that nobody answers, and the
 //! host must be one that no page's own name resolves to (DNS rebinding).
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::header::{AUTHORIZATION, HOST, WWW_AUTHENTICATE};
-use axum::http::uri::Authority;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
+use axum::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::Response;
 use serde_json::{Value, json};
 
+use super::callers::{CALL_IT_SO, is_named_directly};
 use super::json;
 use crate::app::live::Live;
 use crate::config::Problem;
@@ -40,8 +40,7 @@ impl Door {
         let headers = request.headers();
         let forbidden = |why| Some((StatusCode::FORBIDDEN, why));
         if !is_named_directly(request.uri(), headers) {
-            let why = "Call it by an IP address, as localhost, or by a name without a dot.";
-            return forbidden(why);
+            return forbidden(CALL_IT_SO);
         }
         if !headers.contains_key("x-broker-request") {
             return forbidden("The header X-Broker-Request is missing.");
@@ -107,76 +106,4 @@ fn shows(headers: &HeaderMap, token: &Secret) -> bool {
     shown.is_some_and(|(scheme, shown)| {
         scheme.eq_ignore_ascii_case("bearer") && token.matches(shown)
     })
-}
-
-/// Whether the request names a host that cannot be a page's own: a public name would have a dot.
-pub(super) fn is_named_directly(uri: &Uri, headers: &HeaderMap) -> bool {
-    let mut hosts = headers.get_all(HOST).iter();
-    let (Some(host), None) = (hosts.next(), hosts.next()) else {
-        return false;
-    };
-    let named = uri.authority().map(Authority::as_str);
-    let mut all = [host.to_str().ok(), Some(named.unwrap_or("localhost"))].into_iter();
-    all.all(|host| host.is_some_and(is_direct))
-}
-
-fn is_direct(host: &str) -> bool {
-    if let Some(rest) = host.strip_prefix('[') {
-        let six = rest.split_once(']');
-        return six.is_some_and(|(six, port)| is_port(port) && six.parse::<Ipv6Addr>().is_ok());
-    }
-    let (name, port) = host.split_at(host.find(':').unwrap_or(host.len()));
-    let is_label = |name: &str| {
-        !name.is_empty()
-            && name
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
-    };
-    is_port(port) && (is_label(name) || name.parse::<Ipv4Addr>().is_ok())
-}
-
-/// Nothing, or a colon and digits.
-fn is_port(text: &str) -> bool {
-    let digits = text.strip_prefix(':');
-    text.is_empty() || digits.is_some_and(|port| port.bytes().all(|byte| byte.is_ascii_digit()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_name_that_a_page_could_have_is_none_of_ours() {
-        for direct in [
-            "127.0.0.1:9090",
-            "10.1.2.3",
-            "[::1]:9090",
-            "[fe80::1]",
-            "localhost",
-            "localhost:9090",
-            "broker:9090",
-            "broker_1",
-        ] {
-            assert!(is_direct(direct), "{direct}");
-        }
-        for other in [
-            "evil.test",
-            "evil.test:9090",
-            "broker.ns.svc",
-            "localhost.",
-            "127.0.0.1.evil.test",
-            "",
-            ":9090",
-            "[::1",
-            "[evil.test]",
-            "[::1]x",
-            "a@b",
-            "user:pw@localhost",
-            "localhost:90x",
-            "127.0.0.1:80:80",
-            "::1",
-        ] {
-            assert!(!is_direct(other), "{other}");
-        }
-    }
 }

@@ -27,8 +27,8 @@ use axum::response::Response;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::answer;
+use super::callers::{is_named_directly, refused};
 use super::health::measure;
-use super::reload::is_named_directly;
 use crate::app::live::Live;
 use history::History;
 use sample::Reader;
@@ -115,8 +115,7 @@ pub(super) struct Shown {
 
 pub(super) async fn page(State(shown): State<Shown>, request: Request) -> Response {
     if !is_named_directly(request.uri(), request.headers()) {
-        let why = "Call it by an IP address, as localhost, or by a name without a dot.\n";
-        return answer(StatusCode::FORBIDDEN, "text/plain", why);
+        return refused();
     }
     match shown.status.page(&shown.live).await {
         Some(page) => framed(answer(StatusCode::OK, "text/html; charset=utf-8", page)),

@@ -1,4 +1,4 @@
-// Debian's Chromium. Names under `.localhost` are this machine.
+// Debian's Chromium. Names under `.localhost` are this machine, and so is that of a page that was made to resolve to it.
 
 import { mkdirSync, mkdtempSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -8,7 +8,7 @@ import { scratch } from "./program.js";
 const CHROMIUM = {
   executablePath: process.env.CHROMIUM,
   chromiumSandbox: process.getuid() !== 0,
-  args: ["--host-resolver-rules=MAP *.localhost 127.0.0.1", "--no-proxy-server"],
+  args: ["--host-resolver-rules=MAP *.localhost 127.0.0.1, MAP rebound.test 127.0.0.1", "--no-proxy-server"],
   // People's browsers have that cache.
   ignoreDefaultArgs: ["--disable-back-forward-cache"],
 };

@@ -65,6 +65,32 @@ describe("the status page", { concurrency: 2 }, () => {
     assert.equal(await page.locator("script").count(), 0);
   });
 
+  look("a page whose name was made to resolve to the broker reads nothing there, whatever it says of itself", { every: 3_600_000, complains: true }, async (site, page) => {
+    const rebound = site.page.replace("127.0.0.1", "rebound.test");
+    const read = (path, init) =>
+      page.evaluate(async ([path, init]) => {
+        const answer = await fetch(path, init);
+        return [answer.status, await answer.text()];
+      }, [path, init]);
+    const disguises = [
+      {},
+      { credentials: "omit", referrerPolicy: "no-referrer", cache: "no-store" },
+      { headers: { "accept-language": "" }, referrerPolicy: "no-referrer" },
+      { headers: { "accept-language": "x", "user-agent": "Prometheus/2.42.0", accept: "*/*" }, referrerPolicy: "no-referrer" },
+    ];
+    const paths = ["/", "/readyz", "/metrics", "/openapi.json"];
+    // What anybody may see, in the place of the page that was there before.
+    assert.equal((await page.goto(`${rebound}healthz`)).status(), 200);
+    for (const path of paths) {
+      for (const disguise of disguises) {
+        const [status, text] = await read(path, disguise);
+        assert.equal(status, 403, `${path} ${JSON.stringify(disguise)}`);
+        assert.match(text, /^Call it by an IP address/);
+      }
+    }
+    for (const path of paths) assert.equal((await page.goto(new URL(path, site.page).href)).status(), 200, path);
+  });
+
   look("its tables are moved by keyboard, and it prints in light", { every: 20 }, async (site, page) => {
     await busy(site, 1500);
     await page.setViewportSize({ width: 360, height: 800 });

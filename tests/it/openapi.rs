@@ -82,10 +82,12 @@ pub fn conforms(method: &Method, path: &str, status: u16, headers: &HeaderMap, b
     let components = &DOCUMENT["components"]["responses"];
     let answer = match (path_item(path), status) {
         (None, 404) => &components["not_found"],
+        // Where the operators have it, the public has nothing.
         (Some((_, item)), 404) if !is_public(item) => &components["not_found"],
         (None, _) => return,
         (Some((_, item)), _) => match item.get(key_of(method)) {
             Some(operation) => &operation["responses"][status.to_string()],
+            None if !is_public(item) => &components["operators_method_not_allowed"],
             None if method == Method::TRACE || status == 405 => &components["method_not_allowed"],
             None => panic!("{what}: the method is not documented"),
         },
@@ -401,11 +403,30 @@ async fn operators_are_answered_as_documented() {
         let url = format!("http://{}{path}", broker.ops);
         broker.http.request(method, url)
     };
-    for path in ["/healthz", "/readyz", "/openapi.json"] {
+    let readable = [
+        "/healthz",
+        "/readyz",
+        "/openapi.json",
+        "/",
+        "/status.css",
+        "/status.svg",
+    ];
+    for path in readable {
         for method in [Method::GET, Method::HEAD] {
             assert_eq!(documented(ops(method, path)).await.0, 200, "{path}");
         }
     }
+    for (method, path) in [(Method::POST, "/readyz"), (Method::GET, "/reload")] {
+        assert_eq!(documented(ops(method, path)).await.0, 405, "{path}");
+    }
+    for path in ["/", "/readyz", "/metrics", "/openapi.json"] {
+        let page = ops(Method::GET, path).header("host", "evil.test");
+        let page = page.header("accept-language", "en");
+        assert_eq!(documented(page).await.0, 403, "{path}");
+    }
+    let nothing = ops(Method::GET, "/nowhere").send().await.unwrap();
+    assert_eq!(nothing.status(), 404);
+    assert!(nothing.bytes().await.unwrap().is_empty());
     // Whether this process has a recorder depends on the tests that ran before.
     documented(ops(Method::GET, "/metrics")).await;
     assert_eq!(documented(ops(Method::POST, "/reload")).await.0, 403);

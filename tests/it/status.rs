@@ -410,6 +410,46 @@ async fn only_who_calls_it_by_its_own_name_reads_it() {
     }
 }
 
+/// A page whose name was made to resolve to the broker; and those who come by a name of the operator's.
+#[tokio::test]
+async fn a_rebound_page_reads_nothing_and_scrapers_and_probes_do() {
+    let tenant = tenant().await;
+    let broker = Broker::with(&tenant);
+    let scraper =
+        "User-Agent: Prometheus/2.42.0\r\nAccept: text/plain\r\nAccept-Encoding: gzip\r\n";
+    let probe = "User-Agent: kube-probe/1.30\r\nAccept: */*\r\n";
+    // What a page can say at the most of what a browser says: that it is none, in another language.
+    let page = "User-Agent: Prometheus/2.42.0\r\nAccept-Language: \r\n";
+    let browser = "User-Agent: Mozilla/5.0\r\nAccept: */*\r\n";
+    for path in ["/readyz", "/metrics", "/openapi.json"] {
+        for (host, headers, status) in [
+            ("10.1.2.3:9090", scraper, "200"),
+            ("broker.ns.svc:9090", scraper, "200"),
+            ("broker-1.acme.internal:9090", scraper, "200"),
+            ("broker-1.acme.internal", probe, "200"),
+            ("127.0.0.1:9090", browser, "200"),
+            ("localhost", page, "200"),
+            ("evil.test:9090", browser, "403"),
+            ("evil.test:9090", page, "403"),
+            ("evil.test", "Sec-Fetch-Site: same-origin\r\n", "403"),
+            ("evil.test", "Origin: http://evil.test\r\n", "403"),
+            ("evil.test", "Referer: http://evil.test/\r\n", "403"),
+            ("evil.test", "Cookie: a=b\r\n", "403"),
+            ("127.0.0.1\r\nHost: evil.test", page, "403"),
+        ] {
+            let request = format!(
+                "GET {path} HTTP/1.1\r\nHost: {host}\r\n{headers}Connection: close\r\n\r\n"
+            );
+            let answer = raw(broker.ops, vec![request]).await;
+            let got = answer.split(' ').nth(1).unwrap_or_default();
+            // Whether this process has a recorder depends on the tests that ran before.
+            let is_fine = got == status || (path, status, got) == ("/metrics", "200", "503");
+            let is_fine = is_fine || (got == "400" && status == "403");
+            assert!(is_fine, "{path} {host} {headers}: {answer}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn c31_it_has_a_policy_of_its_own_and_no_script() {
     let tenant = tenant().await;

@@ -80,6 +80,16 @@ pub(super) fn components(components: ComponentsBuilder) -> ComponentsBuilder {
     })
 }
 
+/// A header that is always there and has this form.
+pub fn fixed(pattern: &'static str, about: &'static str) -> Header {
+    described(&Row {
+        name: "",
+        always: true,
+        pattern,
+        about,
+    })
+}
+
 fn described(row: &Row) -> Header {
     let schema = if row.name == "Retry-After" {
         let seconds = ObjectBuilder::new().schema_type(Type::Integer);
