@@ -12,7 +12,7 @@ use reqwest::{Certificate, Client, ClientBuilder, Proxy as ReqwestProxy, Respons
 use crate::secret::Secret;
 
 pub use crate::tls::PeerFault;
-pub use look::{Answered, Trouble, look, resolve};
+pub use look::{Answered, Trouble, look, look_by_post, resolve};
 pub use reqwest::Client as HttpClient;
 
 /// A TCP and TLS handshake across continents takes well under a second.

@@ -1,6 +1,7 @@
 //! `check`: one line per finding, each with what to do.
 
 mod address;
+mod collector;
 mod fault;
 mod finding;
 mod live;

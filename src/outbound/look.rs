@@ -4,11 +4,12 @@ use std::error::Error as StdError;
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
-use reqwest::header::{ACCEPT, AGE, DATE};
+use reqwest::RequestBuilder;
+use reqwest::header::{ACCEPT, AGE, DATE, HeaderMap};
 use reqwest::tls::TlsInfo;
 use tokio::time::timeout;
 
-use super::{ClientError, Proxy, builder, make, read_capped};
+use super::{ClientError, HttpClient, Proxy, builder, make, read_capped};
 use crate::clock;
 use crate::tls::{self, PeerFault};
 
@@ -80,11 +81,28 @@ pub async fn resolve(host: &str) -> Result<Vec<IpAddr>, Trouble> {
 
 /// Gets an address once, on a connection of its own.
 pub async fn look(proxy: &Proxy, ca_pem: Option<&[u8]>, url: &str) -> Result<Answered, Trouble> {
+    let client = looking(proxy, ca_pem)?;
+    ask(client.get(url).header(ACCEPT, "application/json")).await
+}
+
+/// Posts something to an address once, on a connection of its own, and without a proxy.
+pub async fn look_by_post(
+    url: &str,
+    headers: HeaderMap,
+    body: Vec<u8>,
+) -> Result<Answered, Trouble> {
+    let client = looking(&Proxy::None, None)?;
+    ask(client.post(url).headers(headers).body(body)).await
+}
+
+fn looking(proxy: &Proxy, ca_pem: Option<&[u8]>) -> Result<HttpClient, Trouble> {
     let looking = || Ok::<_, ClientError>(builder(proxy)?.tls_info(true));
-    let client = make(ca_pem, looking).map_err(|_| Trouble::NoClient)?;
+    make(ca_pem, looking).map_err(|_| Trouble::NoClient)
+}
+
+async fn ask(request: RequestBuilder) -> Result<Answered, Trouble> {
     let asked = clock::now();
-    let sent = client.get(url).header(ACCEPT, "application/json").send();
-    let response = sent.await.map_err(|error| Trouble::of(&error))?;
+    let response = request.send().await.map_err(|error| Trouble::of(&error))?;
     let headers = response.headers();
     // What a cache kept tells the time of then.
     let is_fresh = !headers.contains_key(AGE);

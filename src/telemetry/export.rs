@@ -22,7 +22,7 @@ use tokio::runtime::Handle;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::outbound::{self, ClientError, HttpClient, Proxy, read_capped};
+use crate::outbound::{self, ClientError, HttpClient, Proxy, Trouble, read_capped};
 use crate::secret::Secret;
 use crate::telemetry::metrics;
 
@@ -77,6 +77,13 @@ pub fn start(collector: &Collector) -> Result<(), ClientError> {
         .build();
     super::traces::start(provider);
     Ok(())
+}
+
+/// Sends the collector an empty batch: the status that it answers, or why it does not.
+pub async fn probe(collector: &Collector) -> Result<u16, Trouble> {
+    let nothing = ExportTraceServiceRequest::default().encode_to_vec();
+    let answered = outbound::look_by_post(&collector.url, headers(collector), nothing).await?;
+    Ok(answered.status)
 }
 
 fn headers(collector: &Collector) -> HeaderMap {

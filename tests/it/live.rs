@@ -46,6 +46,7 @@ async fn where_all_is_well_every_line_is_ok_and_few_calls_are_made() {
         "session[3]",
     ];
     expected.extend(stage.has_redis().then_some("shared"));
+    expected.push("telemetry");
     assert_eq!(order, expected);
     for path in [
         "tenants.acme.url",
@@ -59,6 +60,7 @@ async fn where_all_is_well_every_line_is_ok_and_few_calls_are_made() {
         "session[1].issuer",
         "session[2].url",
         "session[3].url",
+        "telemetry.otlp_endpoint",
     ] {
         assert!(paths.contains(&path), "{path} in {paths:?}");
     }
@@ -67,6 +69,8 @@ async fn where_all_is_well_every_line_is_ok_and_few_calls_are_made() {
         6,
         "a token and its end, for each of three clients"
     );
+    let (batches, spans, shown) = stage.collector.took();
+    assert_eq!((batches, spans, shown.as_str()), (1, 0, "canary-collector"));
     let live = stage.tenant.requests();
     assert!(live.len() < 20, "{} calls in all", live.len());
     for finding in &said.findings {
@@ -237,7 +241,8 @@ async fn a_black_hole_costs_seconds() {
         key_table(&["acme"]),
         address.replace("http", "redis"),
         stage::ENCRYPTION_KEY,
-    ) + &tenant_table("acme", &address);
+    ) + &tenant_table("acme", &address)
+        + &format!("[telemetry]\notlp_endpoint = '{address}'\n");
     let started = Instant::now();
     let said = check(&config, &["--subject", SUBJECT]).await;
     let took = started.elapsed();
@@ -247,6 +252,11 @@ async fn a_black_hole_costs_seconds() {
             ("error", "unreachable", "tenants.acme.url"),
             ("error", "unreachable", "session[1].url"),
             ("error", "store_unreachable", "shared.url"),
+            (
+                "warning",
+                "collector_unreachable",
+                "telemetry.otlp_endpoint"
+            ),
         ]
     );
     assert!(took < Duration::from_secs(15), "{took:?}");

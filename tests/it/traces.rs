@@ -25,8 +25,8 @@ const SERVER: i32 = 2;
 const CLIENT: i32 = 3;
 
 /// A collector: takes what is sent, or does what it is told instead.
-struct Collector {
-    url: String,
+pub struct Collector {
+    pub url: String,
     taken: Arc<Mutex<Taken>>,
 }
 
@@ -35,10 +35,12 @@ struct Taken {
     spans: Vec<Span>,
     resource: BTreeMap<String, String>,
     headers: HeaderMap,
+    batches: usize,
+    refusal: Option<StatusCode>,
 }
 
 impl Collector {
-    async fn start() -> Self {
+    pub async fn start() -> Self {
         let taken = Arc::new(Mutex::new(Taken::default()));
         let router = Router::new()
             .route("/v1/traces", post(take))
@@ -47,6 +49,19 @@ impl Collector {
         let url = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(async move { axum::serve(listener, router).await });
         Self { url, taken }
+    }
+
+    /// From now on nothing is taken, with this status.
+    pub fn refuse(&self, status: u16) {
+        self.taken.lock().unwrap().refusal = Some(StatusCode::from_u16(status).unwrap());
+    }
+
+    /// The batches so far, the spans in them, and the authorization of the last one.
+    pub fn took(&self) -> (usize, usize, String) {
+        let taken = self.taken.lock().unwrap();
+        let shown = taken.headers.get("authorization");
+        let shown = shown.map_or("", |value| value.to_str().unwrap());
+        (taken.batches, taken.spans.len(), shown.to_owned())
     }
 
     /// The spans so far, once there are so many.
@@ -86,7 +101,8 @@ async fn take(
             .extend(spans.scope_spans.into_iter().flat_map(|it| it.spans));
     }
     taken.headers = headers;
-    StatusCode::OK
+    taken.batches += 1;
+    taken.refusal.unwrap_or(StatusCode::OK)
 }
 
 fn text(value: Option<any_value::Value>) -> String {

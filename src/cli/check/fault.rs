@@ -53,6 +53,8 @@ pub(in crate::cli) enum Fault {
     StoreDenied,
     StoreOld,
     StoreEvicts,
+    CollectorUnreachable,
+    CollectorRefused,
     Late,
 }
 
@@ -111,6 +113,8 @@ impl Fault {
             Self::StoreDenied => Row("store_denied", Error, "give its user the commands, keys and channels that docs/operations.md lists; write to the master, and leave room"),
             Self::StoreOld => Row("store_old", Error, "use Redis 5 or later, or Valkey"),
             Self::StoreEvicts => Row("store_evicts", Warning, "set maxmemory-policy to noeviction: an eviction may forget that somebody was logged out"),
+            Self::CollectorUnreachable => Row("collector_unreachable", Warning, "check telemetry.otlp_endpoint, and that this machine may call it directly: upstream.proxy is not used; meanwhile the broker serves without traces"),
+            Self::CollectorRefused => Row("collector_refused", Warning, "check that OTLP over HTTP is taken at this address, usually port 4318, and what it wants in telemetry.headers"),
             Self::Late => Row("late", Error, "look at the lines above: something answers too slowly to be checked"),
         }
     }
@@ -146,7 +150,7 @@ impl From<Trouble> for Fault {
 mod tests {
     use super::*;
 
-    const ALL: [Fault; 48] = [
+    const ALL: [Fault; 50] = [
         Fault::FileUnusable,
         Fault::NameUnknown,
         Fault::Unreachable,
@@ -194,6 +198,8 @@ mod tests {
         Fault::StoreDenied,
         Fault::StoreOld,
         Fault::StoreEvicts,
+        Fault::CollectorUnreachable,
+        Fault::CollectorRefused,
         Fault::Late,
     ];
 

@@ -1,5 +1,6 @@
-//! `check --live`: what the tenants, the keepers of sessions and the store say. All are asked at the
-//! same time, a few of them at once, and what they say is told in the order of the configuration.
+//! `check --live`: what the tenants, the keepers of sessions, the store and the collector say. All are
+//! asked at the same time, a few of them at once, and what they say is told in the order of the
+//! configuration.
 
 use std::pin::Pin;
 
@@ -10,11 +11,11 @@ use tokio::time::{Duration, timeout};
 use super::fault::Fault;
 use super::finding::{Finding, Findings};
 use super::tenant::{Scene, check_tenant};
-use super::{sessions, store};
+use super::{collector, sessions, store};
 use crate::config::{Config, SessionKind, TenantConfig};
 use crate::tenant::TenantId;
 
-/// So many tenants, tables and stores at a time: each has a few calls under way at most.
+/// So many tenants, tables and others at a time: each has a few calls under way at most.
 const AT_ONCE: usize = 8;
 /// For all that is asked of one of them. What is out of reach says so within a few seconds.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -60,6 +61,14 @@ pub(super) async fn look(config: &Config, asked: &Asked<'_>, tell: impl FnMut(Fi
         looks.push(Box::pin(bounded("shared", async |found: &mut Findings| {
             store::check(settings, found).await;
         })));
+    }
+    if let Some(settings) = &config.telemetry.collector {
+        looks.push(Box::pin(bounded(
+            "telemetry",
+            async |found: &mut Findings| {
+                collector::check(settings, found).await;
+            },
+        )));
     }
     let found = stream::iter(looks).buffered(AT_ONCE);
     found

@@ -263,6 +263,55 @@ fn plants() -> Vec<Plant> {
             ["error", "answer_odd", "session[3].url"],
             "JSON",
         ),
+        Plant(
+            "nobody at the collector's address",
+            |stage| {
+                stage.set(
+                    "otlp_endpoint = 'http://127.0.0.1:",
+                    "otlp_endpoint = 'http://127.0.0.1:1/",
+                );
+            },
+            [
+                "warning",
+                "collector_unreachable",
+                "telemetry.otlp_endpoint",
+            ],
+            "no connection",
+        ),
+        Plant(
+            "a collector behind TLS that is not trusted",
+            |stage| {
+                let url = stage
+                    .config
+                    .split("[tenants.acme]\nurl = '")
+                    .nth(1)
+                    .unwrap();
+                let url = url.split('\'').next().unwrap().to_owned();
+                let collector = stage.collector.url.clone();
+                stage.set(&collector, &url);
+            },
+            [
+                "warning",
+                "collector_unreachable",
+                "telemetry.otlp_endpoint",
+            ],
+            "signed by no authority",
+        ),
+        Plant(
+            "a collector that wants to be shown something else",
+            |stage| stage.collector.refuse(401),
+            ["warning", "collector_refused", "telemetry.otlp_endpoint"],
+            "401",
+        ),
+        Plant(
+            "something else at the collector's address",
+            |stage| {
+                let (collector, other) = (stage.collector.url.clone(), stage.whoami.url.clone());
+                stage.set(&collector, &other);
+            },
+            ["warning", "collector_refused", "telemetry.otlp_endpoint"],
+            "404",
+        ),
     ]
 }
 

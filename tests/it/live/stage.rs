@@ -18,16 +18,18 @@ use super::super::harness::{Folder, PAGE, Scratch, world};
 use super::super::keeper::Keeper;
 use super::super::portal::{Key, Portal};
 use super::super::redis::{Redis, available};
+use super::super::traces::Collector;
 
 pub const SUBJECT: &str = "auth0|ann";
 pub const ENCRYPTION_KEY: &str = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
 /// What must never be printed.
-const SECRETS: [&str; 7] = [
+const SECRETS: [&str; 8] = [
     "tenant-client-secret",
     "canary-management",
     "canary-service",
     "canary-introspection",
     "canary-store",
+    "canary-collector",
     "canary-wrong",
     ENCRYPTION_KEY,
 ];
@@ -95,6 +97,8 @@ pub struct Stage {
     pub issuer: Keeper,
     /// Keeps cookies.
     pub whoami: Keeper,
+    /// Takes traces.
+    pub collector: Collector,
     pub config: String,
     _folder: Folder,
     pub authority: Authority,
@@ -117,6 +121,7 @@ impl Stage {
         let tenant = Simulator::start(world).await.unwrap();
         let (portal, authority) = (Portal::start(Key::p256()).await, Authority::new());
         let [issuer, whoami] = [Keeper::start().await, Keeper::start().await];
+        let collector = Collector::start().await;
         let redis = if available() {
             Some(Redis::start().await)
         } else {
@@ -138,7 +143,8 @@ impl Stage {
              client_secret = 'tenant-client-secret'\nscopes = 'user_default'\noptional_scopes = ['apps:read']\n\
              allowed_origins = ['{PAGE}']\n\
              management = {{ client_id = 'management', client_secret = 'canary-management' }}\n\
-             service = {{ client_id = 'service', client_secret = 'canary-service', scopes = 'apps:read' }}\n",
+             service = {{ client_id = 'service', client_secret = 'canary-service', scopes = 'apps:read' }}\n\
+             [telemetry]\notlp_endpoint = '{}'\nheaders = {{ authorization = 'canary-collector' }}\n",
             portal.table_with(&format!(
                 "jwks_url = '{}/jwks'\nleeway = '60s'\nname = 'fetched'",
                 portal.url
@@ -146,12 +152,14 @@ impl Stage {
             portal.table_with("discovery = true\nleeway = '60s'\nname = 'discovered'"),
             issuer.url,
             whoami.url,
+            collector.url,
         );
         Self {
             tenant,
             portal,
             issuer,
             whoami,
+            collector,
             config,
             _folder: folder,
             authority,
