@@ -27,7 +27,7 @@ story("the portal's pictures are taken", [401, 503], async (demo, context) => {
   await take(await logIn(phone, demo), "portal-phone");
   await phone.close();
 
-  await page.emulateMedia({ colorScheme: "portal-dark" });
+  await page.emulateMedia({ colorScheme: "dark" });
   await page.reload();
   await says(page, "fine");
   await press(page, "Tenant down");
