@@ -124,7 +124,7 @@ pub(super) struct Prover {
 
 #[derive(Debug)]
 struct State {
-    proof: Proof,
+    proof: Arc<Proof>,
     /// What the sources held when they were looked at last.
     read: Vec<Option<Arc<Key>>>,
     current: Arc<Key>,
@@ -163,7 +163,7 @@ impl Prover {
         let state = State {
             current: proof.key(first)?,
             read: proof.read(),
-            proof,
+            proof: Arc::new(proof),
             spare: None,
             generation: 1,
             since: Instant::now(),
@@ -198,7 +198,7 @@ impl Prover {
         let (proof, current, spare) = {
             let state = self.state();
             let current = Arc::clone(&state.current);
-            (state.proof.clone(), current, state.spare.clone())
+            (Arc::clone(&state.proof), current, state.spare.clone())
         };
         let read = proof.read().into_iter().flatten();
         let mut keys = std::iter::once(current).chain(read).chain(spare);
@@ -216,11 +216,17 @@ impl Prover {
             if state.read.iter().flatten().any(|key| key == accepted) {
                 return;
             }
-            state.proof.clone()
+            Arc::clone(&state.proof)
         };
-        // It was put there since the last look.
+        // It was put there since the last look. What else was is for the next one.
         let read = proof.read();
-        self.state().read = read;
+        let mut state = self.state();
+        let place = read.iter().position(|key| key.as_ref() == Some(accepted));
+        if Arc::ptr_eq(&state.proof, &proof)
+            && let Some(place) = place
+        {
+            state.read[place] = Some(Arc::clone(accepted));
+        }
     }
 
     /// Looks at what the sources hold now, which may be others than before. The first key that was not
@@ -229,7 +235,7 @@ impl Prover {
     pub fn renew(&self, proof: &Proof) -> bool {
         let read = proof.read();
         let mut state = self.state();
-        state.proof = proof.clone();
+        state.proof = Arc::new(proof.clone());
         if read == state.read {
             return false;
         }
@@ -344,6 +350,33 @@ mod tests {
         // Back again.
         assert!(prover.renew(&secrets(&["new"])));
         assert_eq!(tried(&prover), ["new", "newer"]);
+    }
+
+    /// The tenant knows one of two new ones already: the other is still seen at the next look.
+    #[test]
+    fn what_was_put_there_meanwhile_has_its_place() {
+        let folder = std::env::temp_dir().join(Uuid::new_v4().to_string());
+        std::fs::create_dir(&folder).unwrap();
+        let files = ["first", "second"].map(|name| folder.join(name));
+        let write = |texts: [&str; 2]| {
+            for (file, text) in files.iter().zip(texts) {
+                std::fs::write(file, text).unwrap();
+            }
+        };
+        write(["old", "spare"]);
+        let list = || Proof::Secrets(files.iter().cloned().map(SecretSource::File).collect());
+        let prover = prover(list());
+        write(["new", "newer"]);
+        let refused = [
+            prover.current(),
+            prover.next_after(&[prover.current()]).unwrap(),
+        ];
+        let works = prover.next_after(&refused).unwrap();
+        prover.keep(&works, &refused);
+        assert_eq!((works.secret.expose(), prover.in_use().place), ("newer", 2));
+        assert!(prover.renew(&list()));
+        assert_eq!(tried(&prover)[0], "new");
+        std::fs::remove_dir_all(folder).unwrap();
     }
 
     #[test]
