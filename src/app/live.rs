@@ -28,6 +28,8 @@ pub struct Live {
     refused: ArcSwapOption<Problems>,
     stopping: AtomicBool,
     started: Instant,
+    /// See [`Live::look`].
+    looking: Arc<Mutex<()>>,
 }
 
 /// What a reload brought.
@@ -60,6 +62,7 @@ impl Live {
             watch: Arc::new(Mutex::new(watch)),
             refused: ArcSwapOption::empty(),
             stopping: AtomicBool::new(false),
+            looking: Arc::default(),
             started: Instant::now(),
         }))
     }
@@ -77,6 +80,22 @@ impl Live {
     /// Why the last reload changed nothing, if it did not.
     pub fn refused(&self) -> Option<Arc<Problems>> {
         self.refused.load_full()
+    }
+
+    /// What `look` finds at the broker as it is: one look at a time, off the threads that answer requests,
+    /// and none while the broker is replaced, so that no gauge is set of what is gone. It goes on when
+    /// whoever asked leaves. `None` if it panicked.
+    pub async fn look<T: Send + 'static>(
+        self: &Arc<Self>,
+        look: impl FnOnce(&App) -> T + Send + 'static,
+    ) -> Option<T> {
+        let looking = Arc::clone(&self.looking).lock_owned().await;
+        let live = Arc::clone(self);
+        let found = tokio::task::spawn_blocking(move || {
+            let _looking = looking;
+            look(&live.app())
+        });
+        found.await.ok()
     }
 
     /// From now on readiness says no; requests are still served.
@@ -145,6 +164,7 @@ impl Live {
     async fn swap(&self, next: Next) -> Reloaded {
         origins::follow(&next.app, origins::EVERY).await;
         let generation = next.app.generation;
+        let _looking = self.looking.lock().await;
         let former = self.app.swap(Arc::clone(&next.app));
         forget(&former, &next.app);
         metrics::config_in_use(generation);

@@ -6,8 +6,6 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde_json::{Value, json};
-use tokio::sync::Mutex;
-use tokio::task::spawn_blocking;
 
 use super::{answer, json};
 use crate::app::App;
@@ -64,20 +62,16 @@ pub(super) fn measure(app: &App) {
     }
 }
 
-/// With thousands of tenants it takes the better part of a second: not on a thread that answers requests,
-/// and not twice at a time.
+/// With thousands of tenants it takes the better part of a second.
 pub(super) async fn metrics_text(State(live): State<Arc<Live>>) -> Response {
-    static RENDERING: Mutex<()> = Mutex::const_new(());
-    let _rendering = RENDERING.lock().await;
-    let rendering = spawn_blocking(move || {
-        let app = live.app();
-        measure(&app);
+    let rendering = live.look(|app| {
+        measure(app);
         let metrics = app.metrics.as_ref()?;
         Some(metrics.render())
     });
-    match rendering.await {
-        Ok(Some(text)) => answer(StatusCode::OK, PROMETHEUS_TEXT, text),
-        _ => answer(
+    match rendering.await.flatten() {
+        Some(text) => answer(StatusCode::OK, PROMETHEUS_TEXT, text),
+        None => answer(
             StatusCode::SERVICE_UNAVAILABLE,
             "text/plain",
             "another recorder is installed in this process\n",

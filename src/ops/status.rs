@@ -59,13 +59,12 @@ impl Status {
 
     /// Takes a sample of the metrics. The next page shows it.
     pub async fn sample(self: &Arc<Self>, live: &Arc<Live>) {
-        let (status, live) = (Arc::clone(self), Arc::clone(live));
-        let sampling = tokio::task::spawn_blocking(move || {
-            let app = live.app();
+        let status = Arc::clone(self);
+        let sampling = live.look(move |app| {
             let Some(metrics) = &app.metrics else {
                 return;
             };
-            measure(&app);
+            measure(app);
             let mut reader = Reader::default();
             if metrics.render_to_write(&mut reader).is_ok() {
                 let sample = reader.finish();
@@ -73,7 +72,7 @@ impl Status {
             }
         });
         // A sample that is missing is a gap in a chart.
-        drop(sampling.await);
+        let _missing = sampling.await.is_none();
         *self.page.lock().await = None;
     }
 
