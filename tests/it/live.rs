@@ -186,6 +186,14 @@ async fn a_tenant_that_takes_a_wrong_secret_for_a_wrong_user_needs_a_user() {
         );
         assert!(!format!("{said:?}").contains("accepts it"), "{said:?}");
     }
+    // That the wrong one got no answer shows nothing either.
+    tenant.on(Call::TokenImpersonation, Fault::Slow { millis: 0 });
+    tenant.on_times(Call::TokenImpersonation, Fault::Html5xx, 3);
+    let said = check(&(key_table(&["acme"]) + &wrong), &[]).await;
+    assert_eq!(
+        said.problems(),
+        [("error", "tenant_failed", "tenants.acme.client_id")]
+    );
     let person = ["--subject", SUBJECT];
     let said = check(&(key_table(&["acme"]) + &table), &person).await;
     assert_eq!((said.code, said.problems()), (Some(0), Vec::new()));

@@ -96,26 +96,39 @@ pub(super) async fn issuing(
         };
         tried.push(Tried { path, outcome });
     }
-    if is_by_user && !refuses_wrong_ones(look, user).await {
-        let message =
-            "the tenant says the same to a wrong proof as of a user that it does not know";
-        found.add(Fault::Unproven, format!("{}.client_id", look.path), message);
+    if is_by_user && !is_telling(look, user, found).await {
         return false;
     }
     tell(&look.path, credential, &tried, found)
 }
 
+/// Whether what the tenant says of a user shows that it accepts the proof.
+async fn is_telling(look: &Look<'_>, user: &UserLookup, found: &mut Findings) -> bool {
+    let (fault, message) = match refuses_wrong_ones(look, user).await {
+        Ok(true) => return true,
+        Ok(false) => (
+            Fault::Unproven,
+            "the tenant says the same to a wrong proof as of a user that it does not know"
+                .to_owned(),
+        ),
+        Err(error) => (Fault::TenantFailed, error.to_string()),
+    };
+    found.add(fault, format!("{}.client_id", look.path), message);
+    false
+}
+
 /// What a tenant says of a user shows something only where it refuses a wrong proof otherwise: which answer
 /// an unknown user gets is not documented.
-async fn refuses_wrong_ones(look: &Look<'_>, user: &UserLookup) -> bool {
+async fn refuses_wrong_ones(look: &Look<'_>, user: &UserLookup) -> Result<bool, QlikError> {
     let credential = &look.config.credential;
     let proof = match &credential.proof {
-        Proof::Secrets(_) => Proof::Secrets(vec![SecretSource::Value(Secret::new(
-            "no-secret-of-this-client",
-        ))]),
+        Proof::Secrets(_) => {
+            let wrong = Secret::new("no-secret-of-this-client");
+            Proof::Secrets(vec![SecretSource::Value(wrong)])
+        }
         Proof::PrivateKey { kid, algorithm, .. } => {
             let Ok(pair) = KeyPair::generate(*algorithm) else {
-                return false;
+                return Ok(false);
             };
             Proof::PrivateKey {
                 kid: kid.clone(),
@@ -127,10 +140,13 @@ async fn refuses_wrong_ones(look: &Look<'_>, user: &UserLookup) -> bool {
     let client_id = credential.client_id.clone();
     let wrong = Credential { client_id, proof };
     let Ok(client) = look.clients.client(Role::Issuing, "", &wrong) else {
-        return false;
+        return Ok(false);
     };
-    let refused = mint(look, &client, user).await;
-    refused.is_err_and(|error| !error.is_about_the_user())
+    match mint(look, &client, user).await {
+        Err(QlikError::ClientRefused { .. }) => Ok(true),
+        Err(error) if !error.is_about_the_user() => Err(error),
+        _ => Ok(false),
+    }
 }
 
 /// Mints a token to try, which nobody is to have.
