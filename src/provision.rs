@@ -20,7 +20,7 @@ pub use apply::{Done, DoneClient, apply};
 pub use change::Change;
 pub use files::Folder;
 pub use plan::{Part, Plan, Purpose, look};
-pub(crate) use secrets::{Before, add_secret, now};
+pub(crate) use secrets::{Before, add_secret};
 pub use table::write_key;
 
 /// What a tenant should have.

@@ -133,7 +133,7 @@ impl Settling<'_> {
         // Known to be writable before the tenant makes a secret.
         let needs_secret = !self.aim.private_key && !self.aim.file.exists();
         let file = needs_secret.then(|| new_file(&self.aim.file)).transpose()?;
-        let mut keeper = Keeper::new(self.admin, self.aim, file)?;
+        let mut keeper = Keeper::new(self.admin, self.aim, file);
         if let Some(seen) = &seen {
             keeper.known = seen.client.hints();
         } else {

@@ -5,7 +5,6 @@ use jiff::Timestamp;
 use super::Failure;
 use super::files::unwritten;
 use super::plan::Aim;
-use crate::clock;
 use crate::qlik::admin::lost::{self, TRIES};
 use crate::qlik::admin::{Admin, NewSecret, OauthClient};
 use crate::secret::{NewFile, Secret};
@@ -18,13 +17,13 @@ const AROUND: i64 = 300;
 pub(crate) struct Before<'a> {
     /// What names them.
     pub known: &'a [String],
-    /// When that was.
-    pub at: Timestamp,
+    /// When that was, where it may be long ago.
+    pub at: Option<Timestamp>,
 }
 
 impl Before<'_> {
     /// What names the secret that was made since and nobody has: the only one that is new, but for `ours`,
-    /// and made about then. Where one is gone meanwhile, somebody else is at work, and nothing is told.
+    /// and where that is long ago, made about then. Where one is gone meanwhile, somebody else is at work, and nothing is told.
     pub fn lost(&self, client: &OauthClient, ours: Option<&str>) -> Option<String> {
         let hints = client.hints();
         if !self.known.iter().all(|known| hints.contains(known)) {
@@ -35,8 +34,13 @@ impl Before<'_> {
         let (secret, None) = (new.next()?, new.next()) else {
             return None;
         };
-        let age = secret.created_at()?.as_second() - self.at.as_second();
-        (age.abs() < AROUND).then(|| secret.hint.clone())
+        if let Some(at) = self.at {
+            let age = secret.created_at()?.as_second() - at.as_second();
+            if age.abs() >= AROUND {
+                return None;
+            }
+        }
+        Some(secret.hint.clone())
     }
 }
 
@@ -82,7 +86,6 @@ pub(super) struct Keeper<'a> {
     file: Option<NewFile>,
     /// What names the secrets that are not ours to touch.
     pub known: Vec<String>,
-    began: Timestamp,
     /// Whether the tenant may have made one that nobody saw.
     pub lost_one: bool,
     /// Whether one was written, which is new as well, and may have no hint yet.
@@ -90,16 +93,15 @@ pub(super) struct Keeper<'a> {
 }
 
 impl<'a> Keeper<'a> {
-    pub fn new(admin: &'a Admin, aim: &'a Aim, file: Option<NewFile>) -> Result<Self, Failure> {
-        Ok(Self {
+    pub fn new(admin: &'a Admin, aim: &'a Aim, file: Option<NewFile>) -> Self {
+        Self {
             admin,
             aim,
             file,
             known: Vec::new(),
-            began: now()?,
             lost_one: false,
             kept: false,
-        })
+        }
     }
 
     /// Writes a secret that was just made, or has it dropped where there is one. One that cannot be written
@@ -141,7 +143,7 @@ impl<'a> Keeper<'a> {
         let (admin, known) = (self.admin, std::mem::take(&mut self.known));
         let before = Before {
             known: &known,
-            at: self.began,
+            at: None,
         };
         let keep = async |made: &NewSecret| self.keep(id, &made.secret, Some(&made.hint)).await;
         add_secret(admin, id, &before, keep).await
@@ -154,17 +156,11 @@ impl<'a> Keeper<'a> {
         }
         let before = Before {
             known: &self.known,
-            at: self.began,
+            at: None,
         };
         if let Some(hint) = before.lost(&self.admin.client(id).await?, None) {
             self.admin.drop_secret(id, &hint).await?;
         }
         Ok(())
     }
-}
-
-/// The time, for what has a date.
-pub(crate) fn now() -> Result<Timestamp, Failure> {
-    let now = clock::now().try_into();
-    now.map_err(|_| Failure::new("this machine's clock is out of range", "set it"))
 }

@@ -6,9 +6,9 @@ use serde_json::json;
 use tokio::time::{Duration, Instant, sleep};
 
 use super::files::{Journal, unwritten};
-use super::plan::{Plan, Stage};
+use super::plan::{Plan, Stage, now};
 use super::{Kind, Rotation, Wishes, generated, pair};
-use crate::provision::{Failure, add_secret, now};
+use crate::provision::{Failure, add_secret};
 use crate::qlik::admin::lost::TRIES;
 use crate::qlik::admin::{NewSecret, OauthClient};
 use crate::qlik::{Asks, AssertionAlgorithm, QlikError};

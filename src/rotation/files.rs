@@ -44,7 +44,7 @@ impl Journal {
     pub fn before(&self) -> Before<'_> {
         Before {
             known: &self.known,
-            at: self.began,
+            at: Some(self.began),
         }
     }
 }

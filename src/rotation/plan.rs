@@ -5,7 +5,8 @@ use std::fmt;
 use super::files::Journal;
 use super::old::{Old, full};
 use super::{Kind, Rotation, Target, Wishes, generated, shown};
-use crate::provision::{Failure, now};
+use crate::clock;
+use crate::provision::Failure;
 use crate::qlik::admin::OauthClient;
 use crate::qlik::{Asks, QlikError};
 use crate::secret::{Secret, SecretSource};
@@ -238,4 +239,9 @@ impl Rotation<'_> {
         };
         Ok(self.plan(client, Stage::New, drop_first, journal, wishes))
     }
+}
+
+pub(super) fn now() -> Result<jiff::Timestamp, Failure> {
+    let now = clock::now().try_into();
+    now.map_err(|_| Failure::new("this machine's clock is out of range", "set it"))
 }
