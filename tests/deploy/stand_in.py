@@ -81,6 +81,15 @@ def own(user):
         fail(f"{user} may not read what is written here")
 
 
+def image(version, is_built=False):
+    """What was not built cannot be run."""
+    marker = Path(given["state"], f"image-{version}")
+    if is_built:
+        marker.touch()
+    elif not marker.exists():
+        fail(f"no image qlik-token-broker:{version}")
+
+
 def docker(words):
     command, *words = words
     if command == "compose":
@@ -92,9 +101,11 @@ def docker(words):
             name, _, value = argument.partition("=")
             if name not in named or not value or "\n" in value:
                 fail(f"--build-arg {argument}")
+        image(values(options, "-t")[0].split(":")[1], is_built=True)
     elif command == "run":
         (user,) = values(options, "--user") or fail("no --user")
         own(user)
+        image(words[0].split(":")[1])
         run(words[1:], [mount(each) for each in values(options, "--volume")])
 
 
@@ -102,8 +113,11 @@ def compose(words):
     options, words = split(words)
     command, *words = words
     settings = dict(line.split("=", 1) for line in Path(".env").read_text().splitlines()) if Path(".env").exists() else {}
-    if command not in ("run", "up") or not settings:
+    if not settings:
         return  # The demo, which runs already.
+    image(settings["BROKER_VERSION"], is_built=command == "build")
+    if command not in ("run", "up"):
+        return
     text = re.sub(r"\$\{(\w+):-([^}]*)\}", lambda found: settings.get(found[1], found[2]), Path("docker-compose.yml").read_text())
     services = yaml.safe_load(text)["services"]
     files = Path(settings["BROKER_FILES"]).resolve()
