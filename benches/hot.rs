@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::{digest, hmac};
-use axum::Router;
 use axum::body::Body;
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, ORIGIN};
 use axum::http::{HeaderMap, Request, StatusCode};
@@ -23,7 +22,7 @@ use qlik_token_broker::app::live::Live;
 use qlik_token_broker::broker::MintError;
 use qlik_token_broker::config::{self, Sources};
 use qlik_token_broker::expiring::{ExpiringCell, Lease};
-use qlik_token_broker::http::{self, Code, Problem};
+use qlik_token_broker::http::{self, Code, Framed, Problem};
 use qlik_token_broker::identity::Claims;
 use qlik_token_broker::mapping::{
     DenyList, LookupField, Mapping, Rule, RuleField, Template, UserLookup,
@@ -45,7 +44,7 @@ const ASKING: &str = r#"{"user_lookup": {"field": "subject", "value": "auth0|ann
 struct Bench {
     runtime: Runtime,
     live: Arc<Live>,
-    router: Router,
+    router: Framed,
     tenant: Simulator,
     session: String,
 }

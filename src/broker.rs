@@ -154,7 +154,7 @@ impl Broker {
         let token = self.seats.cell(seat).fresh()?;
         let is_current = self.tier.as_ref().is_none_or(|it| it.is_current(&token));
         let issued = Issued::local((is_current && seat.takes(&token)).then_some(token)?);
-        desk.issuing.issued(Source::Local, issued.token.remaining());
+        desk.issuing.issued(Source::Local, issued.left);
         Some(issued)
     }
 
@@ -179,7 +179,7 @@ impl Broker {
         };
         // One that was minted for this seat has its groups.
         seat.takes(&issued.token);
-        desk.issuing.issued(issued.source, issued.token.remaining());
+        desk.issuing.issued(issued.source, issued.left);
         Ok(issued)
     }
 
@@ -297,7 +297,7 @@ impl Broker {
         let service = desk.clients.service.as_ref()?;
         let issued = service.token(desk.margins, deadline).await;
         if let Ok(issued) = &issued {
-            desk.issuing.issued(issued.source, issued.token.remaining());
+            desk.issuing.issued(issued.source, issued.left);
         }
         Some(issued)
     }

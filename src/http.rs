@@ -9,6 +9,7 @@ mod client_js;
 mod cors;
 mod counted;
 mod frame;
+mod headers;
 mod logout;
 mod named;
 pub mod openapi;
@@ -20,23 +21,27 @@ mod sessions;
 mod tls;
 mod token;
 
+use std::convert::Infallible;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
-use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, Request};
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use axum::{Router, ServiceExt};
 use axum_server::Handle;
 use axum_server::accept::NoDelayAcceptor;
+use hyper::body::Incoming;
 use hyper_util::rt::TokioTimer;
+use tower_service::Service;
 
 use crate::app::live::Live;
 
+pub use frame::Framed;
 pub use problem::{Code, Problem};
 pub use tls::{Tls, TlsAcceptor};
 
@@ -47,7 +52,7 @@ const MAX_HEAD_BYTES: usize = 64 * 1024;
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// All public routes, framed with what holds for every one of them.
-pub fn router(live: &Arc<Live>) -> Router {
+pub fn router(live: &Arc<Live>) -> Framed {
     let routes = Router::new()
         .route(
             "/session-token",
@@ -107,13 +112,18 @@ async fn explain_problem(
 }
 
 /// Serves until `handle` is told to stop. [`HEAD_TIMEOUT`] is the usual `head_timeout`.
-pub async fn serve(
+pub async fn serve<S>(
     listener: TcpListener,
-    router: Router,
+    routes: S,
     handle: Handle<SocketAddr>,
     head_timeout: Duration,
     tls: Option<TlsAcceptor>,
-) -> io::Result<()> {
+) -> io::Result<()>
+where
+    S: Service<Request<Incoming>, Response = Response, Error = Infallible>,
+    S: Clone + Send + 'static,
+    S::Future: Send,
+{
     listener.set_nonblocking(true)?;
     let mut server = axum_server::from_tcp(listener)?.handle(handle);
     server
@@ -122,7 +132,7 @@ pub async fn serve(
         .timer(TokioTimer::new())
         .header_read_timeout(head_timeout)
         .max_buf_size(MAX_HEAD_BYTES);
-    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    let service = routes.into_make_service_with_connect_info::<SocketAddr>();
     // In this order: a new acceptor forgets the version.
     match tls {
         None => {

@@ -5,14 +5,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::Request;
 use axum::http::response::Parts;
 use qlik_token_broker::app::App;
 use qlik_token_broker::app::live::Live;
 use qlik_token_broker::config::{self, Sources};
-use qlik_token_broker::http;
+use qlik_token_broker::http::{self, Framed};
 use qlik_token_broker::watch::Watch;
 use tokio::runtime::{Builder, Runtime};
 use tower::ServiceExt as _;
@@ -40,7 +39,7 @@ service = { client_id = 'service', client_secret = 'service-client-secret', scop
 pub struct Front {
     live: Arc<Live>,
     runtime: Runtime,
-    router: Router,
+    router: Framed,
 }
 
 impl Front {

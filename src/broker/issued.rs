@@ -127,6 +127,8 @@ pub struct Issued {
     pub token: Arc<UserToken>,
     /// Where it came from.
     pub source: Source,
+    /// What is left of its life.
+    pub left: Duration,
 }
 
 impl Issued {
@@ -136,16 +138,22 @@ impl Issued {
     }
 
     pub(super) fn local(token: Arc<UserToken>) -> Self {
-        Self {
-            token,
-            source: Source::Local,
-        }
+        Self::of(token, Source::Local)
     }
 
     /// A token that the caller waited for.
     pub(super) fn fetched(token: Arc<UserToken>) -> Self {
         let source = token.source;
-        Self { token, source }
+        Self::of(token, source)
+    }
+
+    fn of(token: Arc<UserToken>, source: Source) -> Self {
+        let left = token.remaining();
+        Self {
+            token,
+            source,
+            left,
+        }
     }
 }
 

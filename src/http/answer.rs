@@ -2,9 +2,10 @@
 
 use axum::http::header::{ACCEPT, CONTENT_TYPE, PRAGMA, VARY};
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 
-use crate::broker::{Issued, Source, UserToken};
+use super::headers::MOST;
+use crate::broker::{Issued, Source};
 use crate::json::Object;
 use crate::tenant::Tenant;
 
@@ -15,6 +16,9 @@ const AROUND: usize = 256;
 
 /// qlik-embed's callback wants the bare token. Text has to be asked for by name.
 fn wants_text(headers: &HeaderMap) -> bool {
+    if !headers.contains_key(ACCEPT) {
+        return false;
+    }
     let quality = |wanted: &str| {
         let ranges = headers
             .get_all(ACCEPT)
@@ -39,14 +43,15 @@ fn wants_text(headers: &HeaderMap) -> bool {
 }
 
 /// RFC 6749, 5.1, and what a page wants to know beside it.
-fn json(token: &UserToken, tenant_url: &str) -> Vec<u8> {
+fn json(issued: &Issued, tenant_url: &str) -> Vec<u8> {
+    let token = &issued.token;
     let access = &token.access;
     let (access_token, scope) = (access.secret.expose(), &access.scope);
     let texts = access_token.len() + scope.len() + tenant_url.len();
     let mut answer = Object::with_capacity(texts + AROUND);
     answer.text("access_token", access_token);
     answer.text("token_type", "Bearer");
-    answer.number("expires_in", token.remaining().as_secs());
+    answer.number("expires_in", issued.left.as_secs());
     answer.text("expires_at", &token.expires_at_text);
     answer.text("scope", scope);
     answer.text("tenant_url", tenant_url);
@@ -61,21 +66,22 @@ pub(super) fn render(issued: &Issued, tenant: &Tenant, asked: &HeaderMap) -> Res
         let text = token.access.secret.expose();
         ("text/plain; charset=utf-8", text.as_bytes().to_vec())
     } else {
-        ("application/json", json(token, &tenant.url))
+        ("application/json", json(issued, &tenant.url))
     };
     let timing = match issued.source {
         Source::Shared => "token;desc=\"shared\"",
         Source::Local => "token;desc=\"local\"",
         Source::Minted => "token;desc=\"minted\"",
     };
-    let headers = [
-        (CONTENT_TYPE, HeaderValue::from_static(kind)),
-        // For readers of RFC 6749, 5.1.
-        (PRAGMA, HeaderValue::from_static("no-cache")),
-        (VARY, HeaderValue::from_static("Accept")),
-        (SERVER_TIMING, HeaderValue::from_static(timing)),
-    ];
-    (headers, body).into_response()
+    let mut headers = HeaderMap::with_capacity(MOST);
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    // For readers of RFC 6749, 5.1.
+    headers.insert(PRAGMA, HeaderValue::from_static("no-cache"));
+    headers.insert(VARY, HeaderValue::from_static("Accept"));
+    headers.insert(SERVER_TIMING, HeaderValue::from_static(timing));
+    let mut response = Response::new(body.into());
+    *response.headers_mut() = headers;
+    response
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! Which pages may read our answers (Fetch standard, "CORS protocol"). Exact matches only.
 
+use std::sync::Arc;
+
 use axum::Extension;
 use axum::http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
@@ -72,7 +74,7 @@ pub(super) fn refused() -> Problem {
 }
 
 /// Answers a preflight. A request that is none gets the same: OPTIONS never does anything.
-pub(super) async fn preflight(Extension(exchange): Extension<Exchange>) -> Response {
+pub(super) async fn preflight(Extension(exchange): Extension<Arc<Exchange>>) -> Response {
     if exchange.origin.listed().is_none() {
         return refused().into_response();
     }

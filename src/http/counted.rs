@@ -4,9 +4,9 @@
 //! A preflight asks for no token, and is answered in no time; so is a method that nobody answers. They
 //! would make a route look faster and better than it is, so they are counted apart.
 
-use axum::extract::{MatchedPath, Request};
 use axum::http::Method;
 
+use super::token;
 use crate::telemetry::metrics::Requests;
 
 /// `OPTIONS` of a route that takes `POST`.
@@ -15,15 +15,16 @@ const PREFLIGHT: &str = "preflight";
 pub(super) const OTHER: &str = "other";
 
 /// What pages and back ends post to.
-const POSTED: [&str; 4] = ["/session-token", "/sessions", "/service-token", "/logout"];
+const POSTED: [&str; 4] = [token::PATH, "/sessions", "/service-token", "/logout"];
 /// What anybody may get.
 const READ: [&str; 5] = [
     "/healthz",
     "/client.js",
     "/client.global.js",
     "/client.d.ts",
-    "/problems/{code}",
+    PROBLEM,
 ];
+const PROBLEM: &str = "/problems/{code}";
 
 /// The counters of all requests.
 pub(super) struct Counted {
@@ -44,13 +45,8 @@ impl Counted {
     }
 
     /// The pattern of the route that a request is for, if it is one of ours, and where it is counted.
-    pub fn of(&self, request: &Request) -> (Option<&'static str>, &Requests) {
-        let matched = request.extensions().get::<MatchedPath>();
-        let Some(matched) = matched.map(MatchedPath::as_str) else {
-            return (None, &self.other);
-        };
-        let method = request.method();
-        if let Some(index) = POSTED.iter().position(|route| *route == matched) {
+    pub fn of(&self, method: &Method, path: &str) -> (Option<&'static str>, &Requests) {
+        if let Some(index) = POSTED.iter().position(|route| *route == path) {
             let counted = match *method {
                 Method::POST => &self.posted[index],
                 Method::OPTIONS => &self.preflight,
@@ -58,7 +54,7 @@ impl Counted {
             };
             return (Some(POSTED[index]), counted);
         }
-        let Some(index) = READ.iter().position(|route| *route == matched) else {
+        let Some(index) = READ.iter().position(|route| matches(route, path)) else {
             return (None, &self.other);
         };
         let counted = match *method {
@@ -67,4 +63,13 @@ impl Counted {
         };
         (Some(READ[index]), counted)
     }
+}
+
+/// As the router does it: a code is one segment.
+fn matches(route: &str, path: &str) -> bool {
+    if route != PROBLEM {
+        return route == path;
+    }
+    let code = path.strip_prefix("/problems/");
+    code.is_some_and(|code| !code.is_empty() && !code.contains('/'))
 }

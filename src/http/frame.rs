@@ -1,32 +1,35 @@
 //! What holds for every request and every answer, whatever the route: the request id, the
 //! deadline, the number in flight, panics, the fixed headers, CORS, and the shape of errors.
 
+use std::convert::Infallible;
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::Router;
-use axum::extract::{Request, State};
-use axum::http::header::{
-    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_SECURITY_POLICY, REFERRER_POLICY,
-    STRICT_TRANSPORT_SECURITY, VARY, X_CONTENT_TYPE_OPTIONS,
-};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::body::{Body, Bytes, HttpBody};
+use axum::extract::Request;
+use axum::http::header::{ALLOW, CONNECTION};
+use axum::http::{HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
+use axum::{BoxError, Extension, Router};
 use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout_at};
-use uuid::Uuid;
+use tower_service::Service;
 
 use super::MAX_HEAD_BYTES;
 use super::address::{client_address, peer};
 use super::caller::audit_unhandled;
 use super::cors::PageOrigin;
 use super::counted::{Counted, OTHER};
+use super::headers::{finish, request_id};
 use super::problem::{Code, Problem};
 use super::tls::ClientNames;
+use super::token;
 use crate::app::App;
 use crate::app::live::Live;
 use crate::clock;
@@ -34,23 +37,25 @@ use crate::telemetry::recent::Failure;
 use crate::telemetry::traces::{Asked, Trace};
 use crate::tenant::TenantId;
 
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The rooms behind keep the deadline themselves and answer better than this layer can.
 const DEADLINE_GRACE: Duration = Duration::from_millis(500);
-/// A year (RFC 6797, 6.1). Whether subdomains are served over TLS is not ours to say.
-const HSTS: HeaderValue = HeaderValue::from_static("max-age=31536000");
 const OVERLOADED_RETRY: Duration = Duration::from_secs(1);
+
 /// What a head that is too large is counted and audited as. Its answer has no body, so no code names it.
 const HEAD_TOO_LARGE: &str = "head_too_large";
 
+/// The routes of the public API within the frame, as a service.
 #[derive(Clone)]
+pub struct Framed(Arc<Frame>);
+
 struct Frame {
     live: Arc<Live>,
-    counted: Arc<Counted>,
+    counted: Counted,
+    routes: Router,
 }
 
 /// What the frame knows of a request.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Exchange {
     /// The broker that serves it from its beginning to its end, whatever is reloaded meanwhile.
     pub app: Arc<App>,
@@ -66,7 +71,7 @@ pub(super) struct Exchange {
     /// What is traced of it, if anything is.
     pub trace: Option<Trace>,
     /// The place among the requests in flight.
-    place: Arc<Mutex<Option<OwnedSemaphorePermit>>>,
+    place: Mutex<Option<OwnedSemaphorePermit>>,
 }
 
 impl Exchange {
@@ -91,72 +96,147 @@ impl Exchange {
     }
 }
 
-/// Marks an answer as public: it keeps its own caching, and any page may read it.
-#[derive(Clone, Copy)]
-pub(super) struct Public;
-
 /// Puts the frame around the routes.
-pub(super) fn around(routes: Router, live: &Arc<Live>) -> Router {
-    let state = Frame {
+pub(super) fn around(routes: Router, live: &Arc<Live>) -> Framed {
+    Framed(Arc::new(Frame {
         live: Arc::clone(live),
-        counted: Arc::new(Counted::new()),
-    };
-    routes.layer(from_fn_with_state(state, frame))
+        counted: Counted::new(),
+        routes,
+    }))
 }
 
-async fn frame(State(state): State<Frame>, mut request: Request, next: Next) -> Response {
-    let app = state.live.app();
-    let started = Instant::now();
-    let peer = peer(&request);
-    let (route, counted) = state.counted.of(&request);
-    let request_id = request_id(request.headers());
-    let asked = Asked {
-        method: request.method(),
-        route,
-        request_id: &request_id,
-        headers: request.headers(),
-        peer,
-    };
-    let trace = app.sampling.begin(&asked);
-    let exchange = Exchange {
-        request_id,
-        deadline: started + app.request_timeout(),
-        origin: PageOrigin::of(&app, request.headers()),
-        place: Arc::default(),
-        peer,
-        names: request.extensions_mut().remove().unwrap_or_default(),
-        client: client_address(peer, request.headers(), &app.server.trusted_proxies),
-        trace,
-        app,
-    };
-    request.extensions_mut().insert(exchange.clone());
-    let route = route.unwrap_or(OTHER);
-    let answering = guarded(&exchange, route, request, next);
-    let mut response = match &exchange.trace {
-        None => answering.await,
-        // In a box: those that are not traced shall not pay for it.
-        Some(trace) => Box::pin(trace.around(answering)).await,
-    };
+impl<B> Service<Request<B>> for Framed
+where
+    B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response, Infallible>>;
 
-    let problem = response.extensions_mut().remove::<Problem>();
-    if let Some(problem) = &problem {
-        remember(&exchange, route, problem);
-        let allow = response.headers_mut().remove(ALLOW);
-        response = problem.render(&exchange.app.server.public_url, exchange.request_id());
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let frame = Arc::clone(&self.0);
+        let request = request.map(Body::new);
+        Box::pin(async move { Ok(frame.answer(request).await) })
+    }
+}
+
+impl Frame {
+    async fn answer(&self, mut request: Request) -> Response {
+        let app = self.live.app();
+        let started = Instant::now();
+        let peer = peer(&request);
+        let (route, counted) = self.counted.of(request.method(), request.uri().path());
+        let request_id = request_id(request.headers());
+        let asked = Asked {
+            method: request.method(),
+            route,
+            request_id: &request_id,
+            headers: request.headers(),
+            peer,
+        };
+        let trace = app.sampling.begin(&asked);
+        let exchange = Arc::new(Exchange {
+            request_id,
+            deadline: started + app.request_timeout(),
+            origin: PageOrigin::of(&app, request.headers()),
+            place: Mutex::default(),
+            peer,
+            names: request.extensions_mut().remove().unwrap_or_default(),
+            client: client_address(peer, request.headers(), &app.server.trusted_proxies),
+            trace,
+            app,
+        });
+        let route = route.unwrap_or(OTHER);
+        // Pinned where it is: each move would copy some kilobytes.
+        let answering = pin!(self.guarded(&exchange, route, request));
+        let mut response = match &exchange.trace {
+            None => answering.await,
+            Some(trace) => trace.around(answering).await,
+        };
+
+        let problem = response.extensions_mut().remove::<Problem>();
+        if let Some(problem) = &problem {
+            remember(&exchange, route, problem);
+            let allow = response.headers_mut().remove(ALLOW);
+            response = problem.render(&exchange.app.server.public_url, exchange.request_id());
+            response
+                .headers_mut()
+                .extend(allow.map(|allow| (ALLOW, allow)));
+        }
+        finish(&exchange, problem.as_ref(), &mut response);
+        let refused = match response.status() {
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => Some(HEAD_TOO_LARGE),
+            _ => problem.map(|problem| problem.code.as_str()),
+        };
+        if let Some(trace) = &exchange.trace {
+            trace.answered(response.status().as_u16(), refused);
+        }
+        counted.answered(refused, started.elapsed());
         response
-            .headers_mut()
-            .extend(allow.map(|allow| (ALLOW, allow)));
     }
-    finish(&exchange, problem.as_ref(), &mut response);
-    let refused = match response.status() {
-        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => Some(HEAD_TOO_LARGE),
-        _ => problem.map(|problem| problem.code.as_str()),
-    };
-    if let Some(trace) = &exchange.trace {
-        trace.answered(response.status().as_u16(), refused);
+
+    async fn guarded(
+        &self,
+        exchange: &Arc<Exchange>,
+        route: &'static str,
+        request: Request,
+    ) -> Response {
+        let is_post = request.method() == Method::POST;
+        if head_bytes(&request) > MAX_HEAD_BYTES {
+            if is_post {
+                audit_unhandled(exchange, route, HEAD_TOO_LARGE);
+            }
+            let close = [(CONNECTION, HeaderValue::from_static("close"))];
+            return (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, close).into_response();
+        }
+        let refuse = |problem: Problem| {
+            if is_post {
+                audit_unhandled(exchange, route, problem.code.as_str());
+            }
+            problem.into_response()
+        };
+        // Whether the process lives must be seen just when it is overloaded.
+        let is_probe = request.uri().path() == "/healthz";
+        let place = Arc::clone(&exchange.app.places).try_acquire_owned();
+        if place.is_err() && !is_probe {
+            return refuse(overloaded());
+        }
+        *exchange.place() = place.ok();
+        let answering = pin!(self.routed(exchange, request));
+        let caught = AssertUnwindSafe(answering).catch_unwind();
+        let answered = timeout_at(exchange.deadline + DEADLINE_GRACE, caught).await;
+        exchange.give_up_place();
+        match answered {
+            Ok(Ok(response)) => response,
+            Ok(Err(_panic)) => refuse(Problem::new(
+                Code::Internal,
+                "The broker failed. Please report this with the request id.",
+            )),
+            Err(_elapsed) => {
+                let problem = Problem::new(
+                    Code::TenantUnavailable,
+                    "The request was not answered in time.",
+                );
+                refuse(problem.retry_after(OVERLOADED_RETRY))
+            }
+        }
     }
-    counted.answered(refused, started.elapsed());
-    response
+
+    /// By its route. Nearly all requests are for tokens: they are spared the router, which would cost
+    /// them thousands of instructions.
+    async fn routed(&self, exchange: &Arc<Exchange>, mut request: Request) -> Response {
+        let exchange = Arc::clone(exchange);
+        if request.method() == Method::POST && request.uri().path() == token::PATH {
+            return token::session_token(Extension(exchange), request).await;
+        }
+        request.extensions_mut().insert(exchange);
+        let Ok(response) = self.routes.clone().call(request).await;
+        response
+    }
 }
 
 /// For the status page: what an operator may want to know of. The rest is everyday life.
@@ -183,52 +263,6 @@ fn remember(exchange: &Exchange, route: &'static str, problem: &Problem) {
     });
 }
 
-async fn guarded(
-    exchange: &Exchange,
-    route: &'static str,
-    request: Request,
-    next: Next,
-) -> Response {
-    let is_post = request.method() == Method::POST;
-    if head_bytes(&request) > MAX_HEAD_BYTES {
-        if is_post {
-            audit_unhandled(exchange, route, HEAD_TOO_LARGE);
-        }
-        let close = [(CONNECTION, HeaderValue::from_static("close"))];
-        return (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, close).into_response();
-    }
-    let refuse = |problem: Problem| {
-        if is_post {
-            audit_unhandled(exchange, route, problem.code.as_str());
-        }
-        problem.into_response()
-    };
-    // Whether the process lives must be seen just when it is overloaded.
-    let is_probe = request.uri().path() == "/healthz";
-    let place = Arc::clone(&exchange.app.places).try_acquire_owned();
-    if place.is_err() && !is_probe {
-        return refuse(overloaded());
-    }
-    *exchange.place() = place.ok();
-    let answering = AssertUnwindSafe(next.run(request)).catch_unwind();
-    let answered = timeout_at(exchange.deadline + DEADLINE_GRACE, answering).await;
-    exchange.give_up_place();
-    match answered {
-        Ok(Ok(response)) => response,
-        Ok(Err(_panic)) => refuse(Problem::new(
-            Code::Internal,
-            "The broker failed. Please report this with the request id.",
-        )),
-        Err(_elapsed) => {
-            let problem = Problem::new(
-                Code::TenantUnavailable,
-                "The request was not answered in time.",
-            );
-            refuse(problem.retry_after(OVERLOADED_RETRY))
-        }
-    }
-}
-
 pub(super) fn overloaded() -> Problem {
     Problem::new(
         Code::Overloaded,
@@ -249,62 +283,13 @@ fn head_bytes(request: &Request) -> usize {
         .sum::<usize>()
 }
 
-/// The headers of every answer.
-fn finish(exchange: &Exchange, problem: Option<&Problem>, response: &mut Response) {
-    let is_public = response.extensions().get::<Public>().is_some();
-    let headers = response.headers_mut();
-    headers.reserve(12);
-    if is_public {
-        headers.insert(
-            axum::http::header::ACCESS_CONTROL_ALLOW_ORIGIN,
-            HeaderValue::from_static("*"),
-        );
-        headers.insert(
-            "cross-origin-resource-policy",
-            HeaderValue::from_static("cross-origin"),
-        );
-    } else {
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        headers.append(VARY, HeaderValue::from_static("Origin"));
-        if problem.is_none_or(|problem| problem.code != Code::OriginNotAllowed) {
-            exchange.origin.open(&exchange.app, headers);
-        }
-    }
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    headers.insert(
-        CONTENT_SECURITY_POLICY,
-        HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"),
-    );
-    if exchange.app.server.tls.is_some() {
-        headers.insert(STRICT_TRANSPORT_SECURITY, HSTS);
-    }
-    headers.insert(REQUEST_ID, exchange.request_id.clone());
-}
-
-/// The caller's id if it is harmless, a new one otherwise.
-fn request_id(headers: &HeaderMap) -> HeaderValue {
-    let harmless = |value: &&HeaderValue| {
-        let bytes = value.as_bytes();
-        (1..=64).contains(&bytes.len())
-            && bytes
-                .iter()
-                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
-    };
-    let given = headers.get(REQUEST_ID).filter(harmless).cloned();
-    given.unwrap_or_else(|| {
-        let mut buffer = Uuid::encode_buffer();
-        HeaderValue::from_str(Uuid::new_v4().simple().encode_lower(&mut buffer))
-            .unwrap_or_else(|_| HeaderValue::from_static("none"))
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::watch::Watch;
     use axum::routing::get;
     use serde_json::Value;
+    use uuid::Uuid;
 
     const CONFIG: &str = "
         [server]

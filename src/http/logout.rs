@@ -37,7 +37,10 @@ pub(super) struct LogoutRequest {
 }
 
 /// Idempotent: what has ended already is 204 as well.
-pub(super) async fn logout(Extension(exchange): Extension<Exchange>, request: Request) -> Response {
+pub(super) async fn logout(
+    Extension(exchange): Extension<Arc<Exchange>>,
+    request: Request,
+) -> Response {
     let mut facts = Facts::default();
     let mut outcome = answer(&exchange, request, &mut facts).await;
     facts.audit(&exchange, ACTION, outcome.as_mut().err());

@@ -7,7 +7,7 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 
-use super::frame::Public;
+use super::headers::Public;
 
 const FIVE_MINUTES: HeaderValue = HeaderValue::from_static("public, max-age=300");
 

@@ -29,7 +29,7 @@ pub(super) struct ServiceRequest {
 }
 
 pub(super) async fn service_token(
-    Extension(exchange): Extension<Exchange>,
+    Extension(exchange): Extension<Arc<Exchange>>,
     request: Request,
 ) -> Response {
     let mut facts = Facts::default();

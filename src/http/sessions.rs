@@ -1,5 +1,6 @@
 //! `POST /sessions`: a back end registers the session of a person who has just logged in.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::Request;
@@ -81,7 +82,7 @@ pub(super) struct SessionAnswer {
 }
 
 pub(super) async fn sessions(
-    Extension(exchange): Extension<Exchange>,
+    Extension(exchange): Extension<Arc<Exchange>>,
     request: Request,
 ) -> Response {
     let mut facts = Facts::default();

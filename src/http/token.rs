@@ -24,6 +24,8 @@ use crate::session::SessionError;
 use crate::session::back_end::{BackEnd, Permission};
 use crate::tenant::ScopeSet;
 
+/// As the router has it.
+pub(super) const PATH: &str = "/session-token";
 const ACTION: &str = "POST /session-token";
 
 /// Every field is optional, and so is the body.
@@ -46,7 +48,7 @@ pub(super) struct TokenRequest {
 /// The order of the checks is part of the contract: size, origin, session, body, tenant and scope,
 /// limits.
 pub(super) async fn session_token(
-    Extension(exchange): Extension<Exchange>,
+    Extension(exchange): Extension<Arc<Exchange>>,
     request: Request,
 ) -> Response {
     let mut facts = Facts::default();

@@ -207,7 +207,7 @@ impl Built {
 }
 
 /// A broker without sockets, for more requests at a time than there are ports.
-pub fn in_process(config: &str) -> axum::Router {
+pub fn in_process(config: &str) -> http::Framed {
     http::router(&Built::of(config).live)
 }
 
@@ -331,18 +331,18 @@ impl Broker {
         let address = SocketAddr::from(([127, 0, 0, 1], address.port()));
         let handles = [Handle::new(), Handle::new()];
         let status = Arc::default();
-        let routers = [http::router(&live), ops::router(&live, &status, ops.ip())];
-        for ((listener, router), handle) in listeners.into_iter().zip(routers).zip(&handles) {
-            let handle = handle.clone();
-            let acceptor = acceptor.take();
-            tokio::spawn(http::serve(
-                listener,
-                router,
-                handle,
-                head_timeout,
-                acceptor,
-            ));
-        }
+        let [public, operators] = listeners;
+        let [handle, ops_handle] = handles.clone();
+        let routes = http::router(&live);
+        tokio::spawn(http::serve(public, routes, handle, head_timeout, acceptor));
+        let routes = ops::router(&live, &status, ops.ip());
+        tokio::spawn(http::serve(
+            operators,
+            routes,
+            ops_handle,
+            head_timeout,
+            None,
+        ));
         Self {
             scheme,
             address,
