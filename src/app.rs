@@ -23,6 +23,7 @@ use crate::broker::{Broker, CacheSettings};
 use crate::config::{self, Config, Fingerprint, Fixed};
 use crate::expiring::Margins;
 use crate::limits::Limits;
+use crate::outbound::Outgoing;
 use crate::session::ended::Ended;
 use crate::session::{Sessions, Table};
 use crate::shared::Shared;
@@ -102,7 +103,7 @@ impl App {
         };
         let fixed = Fixed::of(&config);
         let around = Around {
-            proxy: &config.proxy,
+            outgoing: Outgoing::by(&config.proxy),
             max_users: config.cache.max_users,
             replicas: config.server.replicas,
             shared: shared.as_ref(),

@@ -5,6 +5,7 @@
 
 mod look;
 
+use std::cell::OnceCell;
 use std::time::Duration;
 
 use reqwest::{Certificate, Client, ClientBuilder, Proxy as ReqwestProxy, Response};
@@ -21,6 +22,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 /// Shorter than the idle timeout of common load balancers, so that they do not hang up first.
 const POOL_IDLE: Duration = Duration::from_secs(50);
+/// Connections that are kept for one host. A portal is asked by 64 at a time unless it is configured
+/// otherwise, and a tenant's budget lets a hundred mints out at once.
+const POOL_PER_HOST: usize = 128;
 
 /// Which proxy outgoing calls take.
 #[derive(Clone, Debug, Default)]
@@ -46,6 +50,36 @@ pub enum ClientError {
     /// The TLS library refused to start.
     #[error("the TLS client could not be set up")]
     Tls,
+}
+
+/// Clients that leave by one proxy. All that trust nobody but the system's roots are the same one: to
+/// make one takes milliseconds and a hundred kilobytes, and there may be a tenant for each customer.
+#[derive(Debug)]
+pub struct Outgoing<'a> {
+    proxy: &'a Proxy,
+    usual: OnceCell<Client>,
+}
+
+impl<'a> Outgoing<'a> {
+    /// None is made before it is asked for.
+    pub fn by(proxy: &'a Proxy) -> Self {
+        Self {
+            proxy,
+            usual: OnceCell::new(),
+        }
+    }
+
+    /// As [`client`] makes it.
+    pub fn client(&self, ca_pem: Option<&[u8]>) -> Result<Client, ClientError> {
+        if ca_pem.is_some() {
+            return client(self.proxy, ca_pem);
+        }
+        if let Some(usual) = self.usual.get() {
+            return Ok(usual.clone());
+        }
+        let made = client(self.proxy, None)?;
+        Ok(self.usual.get_or_init(|| made).clone())
+    }
 }
 
 /// Builds a client that trusts the system's roots and, in addition, those of `ca_pem`.
@@ -87,7 +121,8 @@ fn builder(proxy: &Proxy) -> Result<ClientBuilder, ClientError> {
         .redirect(reqwest::redirect::Policy::none())
         .connect_timeout(CONNECT_TIMEOUT)
         .timeout(CALL_TIMEOUT)
-        .pool_idle_timeout(POOL_IDLE);
+        .pool_idle_timeout(POOL_IDLE)
+        .pool_max_idle_per_host(POOL_PER_HOST);
     Ok(match proxy {
         Proxy::None => builder.no_proxy(),
         Proxy::Environment => builder,

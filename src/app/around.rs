@@ -8,7 +8,7 @@ use super::{App, BuildError};
 use crate::budget::Replicas;
 use crate::config::{SessionKind, SessionTable, TenantConfig};
 use crate::digest;
-use crate::outbound::{self, Proxy};
+use crate::outbound::Outgoing;
 use crate::session::api_key::ApiKeys;
 use crate::session::client_certificate::ClientCertificates;
 use crate::session::handle::{HandleRules, Handles};
@@ -25,7 +25,7 @@ const HANDLES_PER_USER: u64 = 4;
 
 /// What is around them.
 pub(super) struct Around<'a> {
-    pub proxy: &'a Proxy,
+    pub outgoing: Outgoing<'a>,
     pub max_users: u64,
     pub replicas: NonZeroU32,
     pub shared: Option<&'a Arc<Shared>>,
@@ -41,7 +41,7 @@ impl Around<'_> {
                 .map(|shared| (Arc::clone(shared), digest::of("pace", [id.as_str()]))),
         };
         let before = self.previous.and_then(|previous| previous.tenants.get(id));
-        Served::of(config, self.proxy, replicas, before)
+        Served::of(config, &self.outgoing, replicas, before)
     }
 
     /// The table that was there before, if it is still the same: with its caches, its keys and its
@@ -55,7 +55,10 @@ impl Around<'_> {
             place: format!("session {}", config.name),
             reason,
         };
-        let http = || outbound::client(self.proxy, None).map_err(|error| failed(error.to_string()));
+        let http = || {
+            let made = self.outgoing.client(None);
+            made.map_err(|error| failed(error.to_string()))
+        };
         let authenticator = match config.kind {
             SessionKind::ApiKey(keys) => Authenticator::ApiKey(ApiKeys::new(keys)),
             SessionKind::Jwt(rules) => {

@@ -10,7 +10,7 @@ use crate::broker::TenantClients;
 use crate::budget::{Budget, Granted, Replicas, Ticket, Turn};
 use crate::config::{OtherClient, TenantConfig};
 use crate::directory::Directory;
-use crate::outbound::{self, HttpClient, Proxy};
+use crate::outbound::{HttpClient, Outgoing};
 use crate::qlik::credential::Credential;
 use crate::qlik::{Management, QlikClient, QlikError, Role};
 use crate::tenant::ScopeSet;
@@ -28,10 +28,10 @@ impl<'a> Clients<'a> {
     /// Reads the authority, calls nobody.
     pub fn of(
         config: &'a TenantConfig,
-        proxy: &Proxy,
+        outgoing: &Outgoing<'_>,
         replicas: Replicas,
     ) -> Result<Self, BuildError> {
-        let http = outbound::client(proxy, config.ca_pem.as_deref());
+        let http = outgoing.client(config.ca_pem.as_deref());
         let http = http.map_err(|error| BuildError {
             place: format!("tenants.{}.ca_file", config.tenant.id),
             reason: error.to_string(),

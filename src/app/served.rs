@@ -9,7 +9,7 @@ use super::{BuildError, Clients};
 use crate::broker::{Service, TenantClients};
 use crate::budget::Replicas;
 use crate::config::{Fingerprint, TenantConfig};
-use crate::outbound::Proxy;
+use crate::outbound::Outgoing;
 
 /// See the module. A reload keeps it as long as its configuration stays the same.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ impl Served {
     /// counted and learned at the same place. Calls nobody, and has no effect on what was before.
     pub fn of(
         config: &TenantConfig,
-        proxy: &Proxy,
+        outgoing: &Outgoing<'_>,
         replicas: Replicas,
         before: Option<&Arc<Self>>,
     ) -> Result<Arc<Self>, BuildError> {
@@ -34,7 +34,7 @@ impl Served {
             return Ok(Arc::clone(same));
         }
         let tenant = Arc::clone(&config.tenant);
-        let mut made = Clients::of(config, proxy, replicas)?;
+        let mut made = Clients::of(config, outgoing, replicas)?;
         let before = before.map(|before| &before.clients);
         if let Some(before) = before.filter(|before| before.tenant.url == tenant.url) {
             made = made.after(before);

@@ -9,6 +9,7 @@ use crate::app::Clients;
 use crate::budget::Replicas;
 use crate::config::{Config, TenantConfig};
 use crate::mapping::{DenyList, LookupField, UserLookup};
+use crate::outbound::Outgoing;
 use crate::tenant::{ScopeSet, TenantId};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -61,7 +62,7 @@ impl UserOptions {
 pub(super) fn run(options: &Options) -> anyhow::Result<()> {
     let config = options.files.load()?;
     let tenant = find_tenant(&config, options.tenant.as_deref())?;
-    let clients = Clients::of(tenant, &config.proxy, Replicas::ONE)?;
+    let clients = Clients::of(tenant, &Outgoing::by(&config.proxy), Replicas::ONE)?;
     let runtime = super::runtime()?;
     let token = if options.user.service {
         let (client, scopes) = clients

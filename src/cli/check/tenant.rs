@@ -13,7 +13,7 @@ use super::{address, pages};
 use crate::app::Clients;
 use crate::budget::{Granted, Replicas};
 use crate::config::{Cache, OtherClient, TenantConfig};
-use crate::outbound::Proxy;
+use crate::outbound::{Outgoing, Proxy};
 use crate::qlik::{Credential, Management, Proof, QlikClient, QlikError, Role};
 
 /// For one call, with its tries.
@@ -56,7 +56,7 @@ pub(in crate::cli) async fn check_tenant(
     found: &mut Findings,
 ) {
     let path = format!("tenants.{}", config.tenant.id);
-    let clients = match Clients::of(config, scene.proxy, Replicas::ONE) {
+    let clients = match Clients::of(config, &Outgoing::by(scene.proxy), Replicas::ONE) {
         Ok(clients) => clients,
         Err(error) => return found.add(Fault::FileUnusable, error.place, error.reason),
     };
