@@ -99,7 +99,7 @@ impl Audit {
         line.text("why", decision.why);
         line.text("source", decision.source);
         line.text("origin", decision.origin);
-        line.plain_text("client", decision.client);
+        line.address("client", decision.client);
         write(line);
     }
 
@@ -120,7 +120,7 @@ impl Audit {
 fn line() -> Object {
     let mut line = Object::with_capacity(USUAL_LENGTH);
     let now = Timestamp::try_from(clock::now()).unwrap_or_default();
-    line.plain_text("timestamp", now);
+    line.time("timestamp", now);
     line.text("level", "INFO");
     line.text("target", TARGET);
     if let Some(trace) = Trace::current() {
