@@ -29,7 +29,7 @@ use qlik_token_broker::mapping::{
 };
 use qlik_token_broker::session::Presented;
 use qlik_token_broker::simulator::{Call, Simulator, World};
-use qlik_token_broker::tenant::ScopeSet;
+use qlik_token_broker::tenant::{Grant, ScopeSet};
 use qlik_token_broker::watch::Watch;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
@@ -136,18 +136,29 @@ fn pieces(criterion: &mut Criterion) {
     criterion.bench_function("cell hit", |b| b.iter(|| cell.fresh().unwrap()));
 
     let app = bench.live.app();
-    let source: Arc<str> = "bench".into();
+    let headers = HeaderMap::new();
+    let shown = Presented::bearer(KEY, &headers);
+    let Ok(Admitted::BackEnd(back_end)) = bench.runtime.block_on(app.admissions.admit(&shown))
+    else {
+        unreachable!()
+    };
     let tenant = app.admissions.only_tenant().unwrap();
-    let user = UserLookup::new(LookupField::Subject, "auth0|ann").unwrap();
-    let scopes = ScopeSet::parse("user_default").unwrap();
-    criterion.bench_function("key digest and seat", |b| {
-        b.iter(|| {
-            let (tenant, user) = (Arc::clone(tenant), user.clone());
-            app.admissions.seat(&source, tenant, user, scopes.clone())
-        });
+    let grant = Grant {
+        tenant: Arc::clone(tenant),
+        user: UserLookup::new(LookupField::Subject, "auth0|ann").unwrap(),
+        scopes: ScopeSet::parse("user_default").unwrap(),
+    };
+    let place = || {
+        let (grant, hash) = (grant.clone(), String::new());
+        app.admissions.place_named(&back_end, grant, hash)
+    };
+    criterion.bench_function("key digest and seat", |b| b.iter(place));
+    let asked = ASKING.as_bytes();
+    app.admissions.remember_asked(&back_end, asked, &place());
+    criterion.bench_function("asked before", |b| {
+        b.iter(|| app.admissions.asked_before(&back_end, asked).unwrap());
     });
 
-    let headers = HeaderMap::new();
     let presented = Presented::bearer(&bench.session, &headers);
     let admitted = bench.runtime.block_on(app.admissions.admit(&presented));
     assert!(matches!(admitted, Ok(Admitted::Person(_))));

@@ -6,6 +6,7 @@
 //! when its keys change and after a logout.
 
 mod admitted;
+mod asked;
 mod grant;
 mod logout;
 mod place;
@@ -17,20 +18,21 @@ use std::time::Duration;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 
-use crate::broker::{Broker, Seat};
+use crate::broker::Broker;
 use crate::clock;
 use crate::directory::Directory;
 use crate::mapping::{DenyList, MappedUser, UserLookup};
 use crate::session::ended::Ended;
 use crate::session::{Caller, Person, Presented, SessionError, Sessions, Who};
 use crate::telemetry::audit::Audit;
-use crate::tenant::{Grant, ScopeSet, Tenant, TenantId};
+use crate::tenant::{Tenant, TenantId};
 
 pub use admitted::{Admission, Admitted, Place};
 pub use grant::{AdmissionError, Decided, decide};
 pub use place::PlaceError;
 
 use admitted::{LookedUp, Whom};
+use asked::Asked;
 
 /// No count of outages or logouts is ever so large.
 const NEVER: u64 = u64::MAX;
@@ -46,6 +48,7 @@ pub struct Admissions {
     ended: Arc<Ended>,
     deny: DenyList,
     remembered: Cache<[u8; 32], Arc<Admission>>,
+    asked: Asked,
     /// What the admissions of the configuration before remembered.
     before: Option<Cache<[u8; 32], Arc<Admission>>>,
 }
@@ -93,6 +96,7 @@ impl Admissions {
             ended,
             deny: DenyList::default(),
             remembered,
+            asked: Asked::new(capacity, idle),
             before: previous.map(|previous| previous.remembered.clone()),
         }
     }
@@ -226,31 +230,5 @@ impl Admissions {
     /// Whether nobody may be given a token for this user, whoever asks.
     pub fn is_denied(&self, user: &UserLookup) -> bool {
         self.deny.refuses(user.value())
-    }
-
-    /// A place for a grant that a back end's request decides.
-    pub fn seat(
-        &self,
-        source: &Arc<str>,
-        tenant: Arc<Tenant>,
-        user: UserLookup,
-        scopes: ScopeSet,
-    ) -> Seat {
-        let grant = Grant {
-            tenant,
-            user,
-            scopes,
-        };
-        self.broker.seat(grant, source, None)
-    }
-
-    /// The same user's place with other scopes.
-    pub fn seat_with(&self, place: &Place, scopes: ScopeSet) -> Seat {
-        let grant = Grant {
-            scopes,
-            ..place.seat.grant().clone()
-        };
-        let (source, profile) = (place.seat.source(), place.seat.profile());
-        self.broker.seat(grant, source, profile.cloned())
     }
 }

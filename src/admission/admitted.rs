@@ -46,7 +46,19 @@ pub struct Place {
     pub seat: Seat,
     /// The audit hash of the user.
     pub user_hash: String,
-    pub(super) user_mark: UserMark,
+}
+
+impl Place {
+    /// The user's tenant.
+    pub fn tenant(&self) -> &Arc<Tenant> {
+        &self.seat.grant().tenant
+    }
+
+    /// Digested anew when it is wanted, which is after a logout: it would be kept for each session.
+    pub(super) fn user_mark(&self) -> UserMark {
+        let grant = self.seat.grant();
+        UserMark::new(&grant.tenant.id, &grant.user)
+    }
 }
 
 /// Whom a session is of.
@@ -136,10 +148,10 @@ impl Admission {
 
     pub(super) fn user_mark(&self) -> Option<UserMark> {
         match &self.whom {
-            Whom::Known(place) => Some(place.user_mark),
+            Whom::Known(place) => Some(place.user_mark()),
             Whom::LookedUp(looked_up) => {
                 let found = looked_up.found.load();
-                found.as_ref().map(|found| found.place.user_mark)
+                found.as_ref().map(|found| found.place.user_mark())
             }
         }
     }

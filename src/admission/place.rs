@@ -10,7 +10,6 @@ use crate::broker::BrokerError;
 use crate::expiring::CellError;
 use crate::mapping::{DenyList, LookupField, MappedUser, Profile, UserLookup};
 use crate::qlik::{QlikError, User};
-use crate::session::ended::UserMark;
 use crate::tenant::{Grant, ScopeSet, Tenant};
 
 /// Why a person has no place.
@@ -45,19 +44,27 @@ impl Admissions {
         source: &Arc<str>,
         profile: Option<Arc<Profile>>,
     ) -> Place {
-        Place {
-            user_mark: UserMark::new(&tenant.id, &user),
-            user_hash: self.user_hash(tenant, &user),
-            seat: self.broker.seat(
-                Grant {
-                    tenant: Arc::clone(tenant),
-                    user,
-                    scopes,
-                },
-                source,
-                profile,
-            ),
-        }
+        let user_hash = self.user_hash(tenant, &user);
+        let grant = Grant {
+            tenant: Arc::clone(tenant),
+            user,
+            scopes,
+        };
+        let seat = self.broker.seat(grant, source, profile);
+        Place { seat, user_hash }
+    }
+
+    /// The same user's place with other scopes.
+    pub fn place_with(&self, place: &Place, scopes: ScopeSet) -> Arc<Place> {
+        let grant = Grant {
+            scopes,
+            ..place.seat.grant().clone()
+        };
+        let (source, profile) = (place.seat.source(), place.seat.profile());
+        Arc::new(Place {
+            seat: self.broker.seat(grant, source, profile.cloned()),
+            user_hash: place.user_hash.clone(),
+        })
     }
 
     /// The place of a person. Asks the tenant who it is where the rules found an e-mail address or

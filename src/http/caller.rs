@@ -28,7 +28,7 @@ use crate::tenant::{Tenant, TenantId};
 pub(super) struct Facts {
     back_end: Option<Arc<BackEnd>>,
     person: Option<Arc<Admission>>,
-    /// The person's user, once it is known.
+    /// The user's place, once it is known.
     pub place: Option<Arc<Place>>,
     /// The tenant and the user that a back end named, or whose session it ended.
     pub named: Option<(Arc<Tenant>, String)>,
@@ -49,14 +49,12 @@ impl Facts {
 
     fn write(&self, exchange: &Exchange, action: &str, outcome: &str, why: &str) {
         let person = self.person.as_ref();
-        let place = self.place.as_ref();
-        let (tenant, user) = match (&self.named, person) {
-            (Some((tenant, user)), _) => (tenant.id.as_str(), user.as_str()),
-            (None, Some(person)) => (
-                person.tenant().id.as_str(),
-                place.map_or("", |place| place.user_hash.as_str()),
-            ),
-            (None, None) => ("", ""),
+        let place = self.place.as_deref();
+        let (tenant, user) = match (&self.named, place, person) {
+            (Some((tenant, user)), ..) => (tenant.id.as_str(), user.as_str()),
+            (None, Some(place), _) => (place.tenant().id.as_str(), place.user_hash.as_str()),
+            (None, None, Some(person)) => (person.tenant().id.as_str(), ""),
+            (None, None, None) => ("", ""),
         };
         if let Some(trace) = exchange.trace.as_ref().filter(|_| !tenant.is_empty()) {
             trace.tenant(tenant);
@@ -88,7 +86,8 @@ impl Facts {
 
     fn tenant(&self) -> Option<TenantId> {
         let named = self.named.as_ref().map(|(tenant, _)| tenant);
-        let tenant = named.or_else(|| self.person.as_ref().map(|person| person.tenant()));
+        let tenant = named.or_else(|| self.place.as_ref().map(|place| place.tenant()));
+        let tenant = tenant.or_else(|| self.person.as_ref().map(|person| person.tenant()));
         tenant.map(|tenant| tenant.id.clone())
     }
 }

@@ -165,7 +165,7 @@ async fn end_user(
 ) -> Result<(), Problem> {
     let app = &exchange.app;
     let tenant = named_tenant(app, back_end, asked.tenant.as_deref())?;
-    let user = named_user(app, tenant, lookup, facts)?;
+    let (user, _) = named_user(app, tenant, lookup, facts)?;
     back_end.take()?;
     let (app, tenant) = (Arc::clone(app), Arc::clone(tenant));
     see_through(exchange, async move {

@@ -60,27 +60,28 @@ pub(super) fn named_tenant<'a>(
     ))
 }
 
-/// The user that a back end names.
+/// The user that a back end names, and its audit hash.
 pub(super) fn named_user(
     app: &App,
     tenant: &Arc<Tenant>,
     lookup: &Lookup,
     facts: &mut Facts,
-) -> Result<UserLookup, Problem> {
+) -> Result<(UserLookup, String), Problem> {
     let field = LookupField::parse(&lookup.field).ok_or(Problem::new(
         Code::RequestInvalid,
         "user_lookup.field is `subject` or `userId`.",
     ))?;
     let user = UserLookup::new(field, &lookup.value)
         .map_err(|why| Problem::new(Code::RequestInvalid, format!("user_lookup.value: {why}.")))?;
-    facts.named = Some((Arc::clone(tenant), app.admissions.user_hash(tenant, &user)));
+    let hash = app.admissions.user_hash(tenant, &user);
+    facts.named = Some((Arc::clone(tenant), hash.clone()));
     if app.admissions.is_denied(&user) {
         return Err(Problem::new(
             Code::UserNotAllowed,
             "This user is never impersonated.",
         ));
     }
-    Ok(user)
+    Ok((user, hash))
 }
 
 /// The scopes asked for, if any are: only whole sets that the tenant offers.

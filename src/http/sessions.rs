@@ -108,7 +108,7 @@ async fn answer(
         Code::RequestInvalid,
         "A session is somebody's: user_lookup is missing.",
     ))?;
-    let user = named_user(app, tenant, lookup, facts)?;
+    let (user, _) = named_user(app, tenant, lookup, facts)?;
     let scopes = offered_scopes(tenant, asked.scope.as_deref())?;
     if asked.ttl_seconds == Some(0) {
         return Err(Problem::new(

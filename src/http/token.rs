@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use axum::Extension;
 use axum::extract::Request;
+use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use tokio::time::timeout_at;
@@ -22,7 +23,7 @@ use crate::app::App;
 use crate::broker::{BrokerError, Issued, Seat};
 use crate::session::SessionError;
 use crate::session::back_end::{BackEnd, Permission};
-use crate::tenant::ScopeSet;
+use crate::tenant::{Grant, ScopeSet};
 
 /// As the router has it.
 pub(super) const PATH: &str = "/session-token";
@@ -57,6 +58,12 @@ pub(super) async fn session_token(
     outcome.into_response()
 }
 
+/// Whose token is asked for, and which one it must not be.
+struct Wanted {
+    place: Arc<Place>,
+    rejected: Option<String>,
+}
+
 async fn answer(
     exchange: &Exchange,
     request: Request,
@@ -70,35 +77,15 @@ async fn answer(
         check_permission(back_end, Permission::Token)?;
     }
     let body = body::read(body, exchange.deadline).await?;
-    let asked: TokenRequest = body::parse(&head.headers, &body)?;
-    let rejected = asked.rejected.as_deref();
-    if rejected.is_some_and(|id| !is_token_id(id)) {
-        return Err(Problem::new(
-            Code::RequestInvalid,
-            "`rejected` takes the token_id of a token: 22 characters of base64url.",
-        ));
-    }
-    let (place, own_seat);
-    let seat = match &admitted {
+    let wanted = match &admitted {
         Admitted::Person(admission) => {
-            let other_scopes = person_scopes(admission, &asked)?;
-            app.limits.session(admission.limited_as())?;
-            place = place_of(exchange, admission, facts).await?;
-            match other_scopes {
-                None => &place.seat,
-                Some(scopes) => {
-                    own_seat = app.admissions.seat_with(&place, scopes);
-                    &own_seat
-                }
-            }
+            let asked = parse(&head.headers, &body)?;
+            of_person(exchange, admission, asked, facts).await?
         }
-        Admitted::BackEnd(back_end) => {
-            own_seat = back_end_seat(app, back_end, &asked, facts)?;
-            back_end.take()?;
-            &own_seat
-        }
+        Admitted::BackEnd(back_end) => of_named(app, back_end, &head.headers, &body, facts)?,
     };
-    let issued = match rejected {
+    let seat = &wanted.place.seat;
+    let issued = match wanted.rejected {
         None => app.broker.fresh(seat),
         Some(_) => None,
     };
@@ -106,6 +93,7 @@ async fn answer(
         issued
     } else {
         // In a box: what only a miss needs shall not make the future of a hit large.
+        let rejected = wanted.rejected.as_deref();
         Box::pin(wait_for_token(app, exchange, &admitted, seat, rejected)).await?
     };
     if let Admitted::Person(admission) = &admitted
@@ -113,8 +101,71 @@ async fn answer(
     {
         return Err(SessionError::Expired.into());
     }
-    facts.issued = Some((Arc::clone(&issued.token), issued.source));
-    Ok(render(&issued, &seat.grant().tenant, &head.headers))
+    let answer = render(&issued, wanted.place.tenant(), &head.headers);
+    facts.issued = Some((issued.token, issued.source));
+    Ok(answer)
+}
+
+fn parse(headers: &HeaderMap, body: &[u8]) -> Result<TokenRequest, Problem> {
+    let asked: TokenRequest = body::parse(headers, body)?;
+    let rejected = asked.rejected.as_deref();
+    if rejected.is_some_and(|id| !is_token_id(id)) {
+        return Err(Problem::new(
+            Code::RequestInvalid,
+            "`rejected` takes the token_id of a token: 22 characters of base64url.",
+        ));
+    }
+    Ok(asked)
+}
+
+/// A person's own, within its limits.
+async fn of_person(
+    exchange: &Exchange,
+    admission: &Admission,
+    asked: TokenRequest,
+    facts: &mut Facts,
+) -> Result<Wanted, Problem> {
+    let app = &exchange.app;
+    let other_scopes = person_scopes(admission, &asked)?;
+    app.limits.session(admission.limited_as())?;
+    let place = place_of(exchange, admission, facts).await?;
+    Ok(Wanted {
+        place: match other_scopes {
+            None => place,
+            Some(scopes) => app.admissions.place_with(&place, scopes),
+        },
+        rejected: asked.rejected,
+    })
+}
+
+/// Of the user whom a back end names.
+fn of_named(
+    app: &App,
+    back_end: &Arc<BackEnd>,
+    headers: &HeaderMap,
+    body: &[u8],
+    facts: &mut Facts,
+) -> Result<Wanted, Problem> {
+    body::check_type(headers, body)?;
+    if let Some(place) = app.admissions.asked_before(back_end, body) {
+        facts.place = Some(Arc::clone(&place));
+        back_end.take()?;
+        return Ok(Wanted {
+            place,
+            rejected: None,
+        });
+    }
+    let asked = parse(headers, body)?;
+    let place = named_place(app, back_end, &asked, facts)?;
+    back_end.take()?;
+    // What was rejected is of this moment.
+    if asked.rejected.is_none() {
+        app.admissions.remember_asked(back_end, body, &place);
+    }
+    Ok(Wanted {
+        place,
+        rejected: asked.rejected,
+    })
 }
 
 /// A logout ends the mint that all sessions of its user wait for: those that go on try again.
@@ -184,21 +235,23 @@ fn person_scopes(admission: &Admission, asked: &TokenRequest) -> Result<Option<S
     Ok(Some(scopes))
 }
 
-fn back_end_seat(
+fn named_place(
     app: &App,
     back_end: &BackEnd,
     asked: &TokenRequest,
     facts: &mut Facts,
-) -> Result<Seat, Problem> {
+) -> Result<Arc<Place>, Problem> {
     let tenant = named_tenant(app, back_end, asked.tenant.as_deref())?;
     let lookup = asked.user_lookup.as_ref();
     let lookup = lookup.ok_or_else(nobody_named)?;
-    let user = named_user(app, tenant, lookup, facts)?;
+    let (user, user_hash) = named_user(app, tenant, lookup, facts)?;
     let scopes = offered_scopes(tenant, asked.scope.as_deref())?;
-    let scopes = scopes.unwrap_or_else(|| tenant.scopes.clone());
-    Ok(app
-        .admissions
-        .seat(&back_end.source, Arc::clone(tenant), user, scopes))
+    let grant = Grant {
+        tenant: Arc::clone(tenant),
+        user,
+        scopes: scopes.unwrap_or_else(|| tenant.scopes.clone()),
+    };
+    Ok(app.admissions.place_named(back_end, grant, user_hash))
 }
 
 fn is_token_id(text: &str) -> bool {

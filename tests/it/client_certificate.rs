@@ -104,6 +104,22 @@ async fn a_listed_certificate_asserts_the_user() {
 }
 
 #[tokio::test]
+async fn a_key_of_the_same_name_and_words_is_led_to_its_own_tenant() {
+    let (acme, other) = (tenant().await, tenant().await);
+    let tables = key_table(&["acme"])
+        + &table("{ name = 'portal', tenants = ['other'] }")
+        + &tenant_table("acme", &acme.url())
+        + &tenant_table("other", &other.url());
+    let guarded = Guarded::start(&tables);
+    let certified = guarded.client(&["portal"]);
+    for _ in 0..2 {
+        let by_certificate = token(guarded.ask(&certified, "ann")).await;
+        let by_key = guarded.broker.token_of("ann").await;
+        assert!(other.is_live(&by_certificate.text) && acme.is_live(&by_key.text));
+    }
+}
+
+#[tokio::test]
 async fn a_browser_that_holds_the_certificate_is_not_used_by_a_page() {
     let (tenant, guarded) = setup().await;
     let client = guarded.client(&[DNS]);

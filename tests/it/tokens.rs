@@ -413,6 +413,37 @@ async fn c13_c24_scopes_are_whole_sets_and_never_shared() {
     }
 }
 
+/// The words of a request are remembered, and nothing else of it.
+#[tokio::test]
+async fn words_that_were_asked_before_are_judged_as_if_they_were_new() {
+    let tenant = tenant().await;
+    let broker = Broker::with(&tenant);
+    let first = broker.token_of("ann").await;
+    assert_eq!(broker.token_of("ann").await.text, first.text);
+    let body = json!({"user_lookup": subject("ann")});
+    let with = |name, value| broker.ask(&body).header(name, value);
+    refused(with("origin", PAGE), 403, "origin_not_allowed").await;
+    let unnamed = broker.post("/session-token").bearer_auth(KEY);
+    refused(unnamed.body(body.to_string()), 415, "media_type").await;
+    let nobody = broker.post("/session-token").json(&body);
+    refused(nobody, 401, "session_missing").await;
+    assert_eq!(broker.token_of("bob").await.source, "minted");
+
+    let rejecting = json!({"user_lookup": subject("ann"), "rejected": first.id});
+    for _ in 0..2 {
+        refused(broker.ask(&rejecting), 429, "renewal_too_soon").await;
+    }
+    let goodbye = broker.post("/logout").bearer_auth(KEY).json(&body);
+    assert_eq!(goodbye.send().await.unwrap().status(), 204);
+    let next = broker.token_of("ann").await;
+    assert_eq!(
+        (next.source.as_str(), next.text == first.text),
+        ("minted", false)
+    );
+    assert_eq!(broker.token_of("ann").await.text, next.text);
+    assert_eq!(tenant.calls(Call::TokenImpersonation), 3);
+}
+
 #[tokio::test]
 async fn a_rejected_token_is_examined_and_renewed_once_for_everybody() {
     let tenant = tenant().await;
