@@ -22,8 +22,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 /// Shorter than the idle timeout of common load balancers, so that they do not hang up first.
 const POOL_IDLE: Duration = Duration::from_secs(50);
-/// Connections that are kept for one host. A portal is asked by 64 at a time unless it is configured
-/// otherwise, and a tenant's budget lets a hundred mints out at once.
+/// Connections that are kept for one host. Unless they are configured otherwise, a portal is asked by 64
+/// at a time, and a tenant's budget lets a hundred mints out at once.
 const POOL_PER_HOST: usize = 128;
 
 /// Which proxy outgoing calls take.
