@@ -69,7 +69,7 @@ async function start({ every }) {
 export async function busy(site, millis) {
   const people = Array.from({ length: PEOPLE }, (_, index) => `person-${index}`);
   for (const tenant of ["acme", "initech", "umbrella"]) {
-    for (const person of people) await site.control(tenant, "users", { subject: `auth0|${person}` });
+    for (const person of [...people, "latecomer"]) await site.control(tenant, "users", { subject: `auth0|${person}` });
   }
   const tenants = ["acme", "acme", "globex", "initech", "umbrella"];
   const started = Date.now();
@@ -95,6 +95,8 @@ export async function busy(site, millis) {
     }
     await Promise.all(asking);
   }
+  // However few they were: somebody without a token asks both that fail.
+  for (const tenant of ["initech", "umbrella"]) assert.ok((await site.ask(tenant, "latecomer")) >= 500, tenant);
 }
 
 /** A test of the page, in which Chromium complains of nothing, unless there shall be something to complain of. */
