@@ -205,6 +205,8 @@ mod tests {
         let file = folder.join("file");
         std::fs::write(&file, "start").unwrap();
         let mut watch = Watch::new(vec![file.clone()]);
+        // Before the first look, which else may find it as it was.
+        std::fs::write(&file, "").unwrap();
         let writing = async {
             for length in 1.. {
                 std::fs::write(&file, "x".repeat(length)).unwrap();
