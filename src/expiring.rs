@@ -26,28 +26,7 @@ use flight::Flight;
 
 pub use error::{CellError, NotRenewed};
 pub use flight::Pause;
-pub use lease::{Lease, Margins};
-
-/// A value, and whether this caller had to wait for it.
-#[derive(Debug)]
-pub struct Got<T> {
-    /// The value.
-    pub value: Arc<T>,
-    /// Whether a load happened while this caller waited.
-    pub waited: bool,
-}
-
-impl<T> Got<T> {
-    fn held(value: Arc<T>) -> Self {
-        let waited = false;
-        Self { value, waited }
-    }
-
-    fn awaited(value: Arc<T>) -> Self {
-        let waited = true;
-        Self { value, waited }
-    }
-}
+pub use lease::{Got, Lease, Margins};
 
 /// See the module.
 #[derive(Debug)]
@@ -147,14 +126,8 @@ impl<T, E> ExpiringCell<T, E> {
     /// brings it back.
     pub fn discard(&self, value: &Arc<T>) -> bool {
         let mut held = self.held();
-        let is_held = held
-            .lease
-            .as_ref()
-            .is_some_and(|lease| Arc::ptr_eq(&lease.value, value));
-        if is_held {
-            held.lease = None;
-        }
-        is_held
+        let dead = held.lease.take_if(|it| Arc::ptr_eq(&it.value, value));
+        dead.is_some()
     }
 }
 

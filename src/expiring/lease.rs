@@ -107,6 +107,27 @@ impl<T> Lease<T> {
     }
 }
 
+/// A value, and whether this caller had to wait for it.
+#[derive(Debug)]
+pub struct Got<T> {
+    /// The value.
+    pub value: Arc<T>,
+    /// Whether a load happened while this caller waited.
+    pub waited: bool,
+}
+
+impl<T> Got<T> {
+    pub(super) fn held(value: Arc<T>) -> Self {
+        let waited = false;
+        Self { value, waited }
+    }
+
+    pub(super) fn awaited(value: Arc<T>) -> Self {
+        let waited = true;
+        Self { value, waited }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::TcpListener;
+use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -216,6 +217,17 @@ impl Drop for Running {
     }
 }
 
+/// The program as it serves on these addresses: the environment goes over the file.
+pub fn serve(config: &Path, public: &str, ops: &str) -> Running {
+    let child = program()
+        .args(["serve", "--config", config.to_str().unwrap()])
+        .env("QTB__SERVER__LISTEN", public)
+        .env("QTB__OPS__LISTEN", ops)
+        .stdout(Stdio::null())
+        .spawn();
+    Running(child.unwrap())
+}
+
 impl Running {
     pub fn terminate(&self) {
         self.signal("-TERM");
@@ -267,15 +279,7 @@ async fn serve_finishes_what_is_in_flight_and_exits_0_on_sigterm() {
     let tenant = tenant().await;
     let (public, ops) = (free_address(), free_address());
     let config = Scratch::new(&(key_table(&["acme"]) + &tenant_table("acme", &tenant.url())));
-    // The environment goes over the file.
-    let child = program()
-        .args(["serve", "--config", config.0.to_str().unwrap()])
-        .env("QTB__SERVER__LISTEN", &public)
-        .env("QTB__OPS__LISTEN", &ops)
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
-    let running = Running(child);
+    let running = serve(&config.0, &public, &ops);
     wait_for(&format!("http://{ops}/readyz")).await;
     let healthy = program()
         .args(["healthcheck", "--address", &ops])
@@ -324,14 +328,7 @@ async fn healthcheck_waits_for_a_broker_that_does_not_listen_yet() {
     let asked = tokio::task::spawn_blocking(move || asking.output().unwrap());
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert!(!asked.is_finished(), "it gave up at once");
-    let child = program()
-        .args(["serve", "--config", config.0.to_str().unwrap()])
-        .env("QTB__SERVER__LISTEN", &public)
-        .env("QTB__OPS__LISTEN", &ops)
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
-    let running = Running(child);
+    let running = serve(&config.0, &public, &ops);
     let asked = asked.await.unwrap();
     assert_eq!(asked.status.code(), Some(0), "{}", text(&asked.stderr));
     assert_eq!(text(&asked.stdout), "ok\n");

@@ -11,7 +11,7 @@ use qlik_token_broker::simulator::{
 };
 use serde_json::{Value, json};
 
-use super::cli::{Running, free_address, program, wait_for};
+use super::cli::{free_address, program, serve, wait_for};
 use super::harness::{Folder, PAGE};
 
 const ISSUING: &str = "qlik-token-broker issuing";
@@ -165,11 +165,7 @@ async fn from_an_empty_tenant_to_a_token_in_three_commands() {
     }
     // Two. The ports are changed by the environment, to free ones.
     let (public, ops) = (free_address(), free_address());
-    let mut serve = program();
-    serve.arg("serve").arg("--config").arg(desk.out());
-    serve.env("QTB__SERVER__LISTEN", &public);
-    serve.env("QTB__OPS__LISTEN", &ops);
-    let running = Running(serve.stdout(Stdio::null()).spawn().unwrap());
+    let running = serve(&desk.out(), &public, &ops);
     wait_for(&format!("http://{ops}/readyz")).await;
     // Three.
     let asked = reqwest::Client::new()

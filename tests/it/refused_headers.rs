@@ -2,11 +2,10 @@
 //! one is the real program.
 
 use std::collections::BTreeMap;
-use std::process::Stdio;
 
 use reqwest::Client;
 
-use super::cli::{Running, free_address, program, wait_for};
+use super::cli::{free_address, serve, wait_for};
 use super::harness::{Scratch, tenant, tenant_table};
 use super::wire::raw;
 
@@ -46,14 +45,7 @@ async fn every_identity_header_that_is_not_believed_is_counted_with_its_reason()
     let trusting = "[server]\ntrusted_proxies = ['127.0.0.0/8']\n";
     let config =
         Scratch::new(&(trusting.to_owned() + TABLES + &tenant_table("acme", &tenant.url())));
-    let child = program()
-        .args(["serve", "--config", config.0.to_str().unwrap()])
-        .env("QTB__SERVER__LISTEN", &public)
-        .env("QTB__OPS__LISTEN", &ops)
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
-    let _running = Running(child);
+    let _running = serve(&config.0, &public, &ops);
     wait_for(&format!("http://{ops}/readyz")).await;
     let mut expected = BTreeMap::new();
     let near = "X-Near-User: ann\r\nX-Secret: proxy-secret-1\r\n";

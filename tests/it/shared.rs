@@ -1,7 +1,6 @@
 //! Several replicas and what they share, with a real Redis between them.
 
 use std::num::NonZeroU32;
-use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
@@ -10,7 +9,7 @@ use qlik_token_broker::tenant::Rate;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::cli::{Running, free_address, program, wait_for};
+use super::cli::{free_address, serve, wait_for};
 use super::harness::{
     Broker, KEY, Scratch, header, key_table, refused, subject, tenant, tenant_table, token,
     usual_budget, who_is, world,
@@ -345,15 +344,9 @@ async fn a_replica_that_is_killed_costs_nobody_a_token() {
     let mut replicas = Vec::new();
     for _ in 0..2 {
         let (public, ops) = (free_address(), free_address());
-        let child = program()
-            .args(["serve", "--config", config.0.to_str().unwrap()])
-            .env("QTB__SERVER__LISTEN", &public)
-            .env("QTB__OPS__LISTEN", &ops)
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
+        let running = serve(&config.0, &public, &ops);
         wait_for(&format!("http://{ops}/readyz")).await;
-        replicas.push((public, ops, Running(child)));
+        replicas.push((public, ops, running));
     }
     let session = site.portal.session("ann");
     let ask = |public: &str| {

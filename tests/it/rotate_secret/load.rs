@@ -1,6 +1,6 @@
 //! A rotation while the running program mints for user after user.
 
-use std::process::Stdio;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use qlik_token_broker::simulator::{Call, Simulator};
 use reqwest::Client;
 use serde_json::{Value, json};
 
-use super::super::cli::{Running, free_address, program, wait_for};
+use super::super::cli::{free_address, serve, wait_for};
 use super::super::harness::{KEY, subject};
 use super::{Desk, Proof, assert_done, client, set_delay};
 
@@ -66,11 +66,7 @@ async fn rotate_under_load(proof: Proof) {
     set_delay(&tenant, 1);
     let config = desk.configure(&tenant);
     let (public, ops) = (free_address(), free_address());
-    let mut serve = program();
-    serve.args(["serve", "--config", &config]);
-    serve.env("QTB__SERVER__LISTEN", &public);
-    serve.env("QTB__OPS__LISTEN", &ops);
-    let running = Running(serve.stdout(Stdio::null()).spawn().unwrap());
+    let running = serve(Path::new(&config), &public, &ops);
     wait_for(&format!("http://{ops}/readyz")).await;
     let before = desk.read();
     let is_rotated = AtomicBool::new(false);
