@@ -15,6 +15,7 @@ use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, ORIGIN};
 use axum::http::{HeaderMap, Request, StatusCode};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use compact_str::CompactString;
 use criterion::{Criterion, criterion_group, criterion_main};
 use futures_util::FutureExt as _;
 use qlik_token_broker::admission::Admitted;
@@ -149,7 +150,7 @@ fn pieces(criterion: &mut Criterion) {
         scopes: ScopeSet::parse("user_default").unwrap(),
     };
     let place = || {
-        let (grant, hash) = (grant.clone(), String::new());
+        let (grant, hash) = (grant.clone(), CompactString::default());
         app.admissions.place_named(&back_end, grant, hash)
     };
     criterion.bench_function("key digest and seat", |b| b.iter(place));

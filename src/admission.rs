@@ -15,12 +15,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use moka::policy::EvictionPolicy;
-use moka::sync::Cache;
+use compact_str::CompactString;
 
 use crate::broker::Broker;
 use crate::clock;
 use crate::directory::Directory;
+use crate::kept::Kept;
 use crate::mapping::{DenyList, MappedUser, UserLookup};
 use crate::session::ended::Ended;
 use crate::session::{Caller, Person, Presented, SessionError, Sessions, Who};
@@ -47,10 +47,10 @@ pub struct Admissions {
     audit: Arc<Audit>,
     ended: Arc<Ended>,
     deny: DenyList,
-    remembered: Cache<[u8; 32], Arc<Admission>>,
+    remembered: Arc<Kept<[u8; 32], Arc<Admission>>>,
     asked: Asked,
     /// What the admissions of the configuration before remembered.
-    before: Option<Cache<[u8; 32], Arc<Admission>>>,
+    before: Option<Arc<Kept<[u8; 32], Arc<Admission>>>>,
 }
 
 /// What [`Admissions`] are made of.
@@ -74,11 +74,6 @@ impl Admissions {
     /// `capacity` bounds the remembered sessions; the least recently seen leave first. One not seen
     /// for `idle` leaves too, and with it the user's token that it leads to.
     pub fn new(parts: Parts, capacity: u64, idle: Duration, previous: Option<&Self>) -> Self {
-        let remembered = Cache::builder()
-            .max_capacity(capacity)
-            .time_to_idle(idle)
-            .eviction_policy(EvictionPolicy::lru())
-            .build();
         let Parts {
             sessions,
             tenants,
@@ -95,9 +90,9 @@ impl Admissions {
             audit,
             ended,
             deny: DenyList::default(),
-            remembered,
+            remembered: Arc::new(Kept::new(capacity, idle)),
             asked: Asked::new(capacity, idle),
-            before: previous.map(|previous| previous.remembered.clone()),
+            before: previous.map(|previous| Arc::clone(&previous.remembered)),
         }
     }
 
@@ -130,7 +125,7 @@ impl Admissions {
         if self.still_admitted(&known, clock::now()).await? {
             return Ok(Some(known));
         }
-        self.remembered.invalidate(&digest);
+        self.remembered.remove(&digest);
         Ok(None)
     }
 
@@ -138,7 +133,7 @@ impl Admissions {
     pub fn was_proven(&self, presented: &Presented<'_>) -> bool {
         let digest = self.sessions.digest(presented);
         let before = self.before.as_ref().zip(digest);
-        before.is_some_and(|(before, digest)| before.contains_key(&digest))
+        before.is_some_and(|(before, digest)| before.look(&digest, |_| ()).is_some())
     }
 
     /// Proves, maps and remembers. Calls an issuer or a portal at most, never a tenant.
@@ -175,8 +170,6 @@ impl Admissions {
                 return Err(SessionError::Invalid("its session table maps no users").into());
             }
         };
-        let session = person.mark.session;
-        let limited_as = session.unwrap_or_else(|| grant::digest_of(&tenant, &user));
         // Read before the look at what ended: a logout in between is then seen at the next request.
         let logouts_seen = self.ended.changes().into();
         let whom = match user {
@@ -187,23 +180,22 @@ impl Admissions {
                 &table.name,
                 profile,
             ))),
-            wanted => Whom::LookedUp(LookedUp {
+            wanted => Whom::LookedUp(Box::new(LookedUp {
+                tenant,
+                table_name: Arc::clone(&table.name),
                 wanted,
                 scopes,
                 profile,
                 refuse_admins,
                 found: None.into(),
-            }),
+            })),
         };
         let admission = Admission {
             table: person.table,
-            table_name: Arc::clone(&table.name),
             scope_is_fixed,
             ambient: person.ambient,
             mark: person.mark,
-            limited_as,
             validity: person.validity,
-            tenant,
             whom,
             logouts_seen,
             learnt_after: NEVER.into(),
@@ -222,7 +214,7 @@ impl Admissions {
     }
 
     /// The audit hash of a user.
-    pub fn user_hash(&self, tenant: &Tenant, user: &UserLookup) -> String {
+    pub fn user_hash(&self, tenant: &Tenant, user: &UserLookup) -> CompactString {
         self.audit
             .user(tenant.id.as_str(), user.field().as_str(), user.value())
     }

@@ -7,12 +7,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use moka::policy::EvictionPolicy;
-use moka::sync::Cache;
 use tokio::time::Instant;
 
 use crate::digest;
 use crate::expiring::{CellError, ExpiringCell, Lease};
+use crate::kept::Kept;
 use crate::mapping::{DenyList, Email, LookupField, MappedUser, Profile, UserLookup};
 use crate::qlik::management::reason;
 use crate::qlik::{Management, QlikError, User};
@@ -37,8 +36,8 @@ type Cell = ExpiringCell<Looked, QlikError>;
 #[derive(Debug)]
 pub struct Directory {
     management: Arc<Management>,
-    known: Cache<[u8; 32], Arc<Cell>>,
-    created: Cache<[u8; 32], Arc<Cell>>,
+    known: Kept<[u8; 32], Arc<Cell>>,
+    created: Kept<[u8; 32], Arc<Cell>>,
 }
 
 /// What the tenant says of a user that it refused a token.
@@ -68,17 +67,10 @@ pub enum Prepared {
 impl Directory {
     /// Knows nobody yet.
     pub fn new(management: Arc<Management>) -> Self {
-        let cells = || {
-            Cache::builder()
-                .max_capacity(KNOWN)
-                .time_to_idle(FOUND_FOR)
-                .eviction_policy(EvictionPolicy::lru())
-                .build()
-        };
         Self {
             management,
-            known: cells(),
-            created: cells(),
+            known: Kept::new(KNOWN, FOUND_FOR),
+            created: Kept::new(KNOWN, FOUND_FOR),
         }
     }
 
@@ -100,7 +92,7 @@ impl Directory {
         };
         let subject = profile.map_or("", |profile| profile.subject.as_str());
         let key = digest::of(field, [value.as_str(), subject]);
-        let cell = self.known.entry(key).or_insert_with(new_cell).into_value();
+        let cell = self.known.get_or_insert_with(key, Arc::default);
         let got = cell.get(|| {
             let (directory, wanted) = (Arc::clone(self), wanted.clone());
             let profile = profile.cloned();
@@ -152,11 +144,7 @@ impl Directory {
             return Err(QlikError::UserUnknown);
         }
         let key = digest::of("created", [profile.subject.as_str()]);
-        let cell = self
-            .created
-            .entry(key)
-            .or_insert_with(new_cell)
-            .into_value();
+        let cell = self.created.get_or_insert_with(key, Arc::default);
         let got = cell.get(|| {
             let (directory, profile) = (Arc::clone(self), Arc::clone(profile));
             async move {
@@ -225,11 +213,6 @@ impl Directory {
             Err(_) => Standing::NotKnown,
         }
     }
-}
-
-/// For `or_insert_with`, of which `or_default` is no shorter form: it may lose a cell to a race.
-fn new_cell() -> Arc<Cell> {
-    Arc::default()
 }
 
 /// How long an answer is believed; what is none is an error.

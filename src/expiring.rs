@@ -12,17 +12,15 @@ mod flight;
 mod lease;
 
 use std::panic::AssertUnwindSafe;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use tokio::sync::OwnedMutexGuard;
 use tokio::time::Instant;
 
 use crate::telemetry::traces::carried;
 
-use flight::Flight;
+use flight::{Flight, Flying, Runway};
 
 pub use error::{CellError, NotRenewed};
 pub use flight::Pause;
@@ -32,16 +30,18 @@ pub use lease::{Got, Lease, Margins};
 #[derive(Debug)]
 pub struct ExpiringCell<T, E> {
     /// A std mutex: it is held for a few instructions and never across an await.
-    held: Mutex<Held<T>>,
-    /// Held by the one load that runs; it guards the memory of the last failure.
-    flight: Arc<tokio::sync::Mutex<Flight<E>>>,
-    loads: AtomicU64,
-    renewals: AtomicU64,
+    held: Mutex<Held<T, E>>,
 }
 
+/// Small: there is one for each of a million users.
 #[derive(Debug)]
-struct Held<T> {
+struct Held<T, E> {
     lease: Option<Lease<T>>,
+    /// There while a load runs or is waited for, or something of the last one is to be remembered.
+    runway: Option<Arc<Runway<E>>>,
+    /// How many loads ended, and how many of them were renewals: who waited compares.
+    loads: u32,
+    renewals: u16,
     retired: bool,
 }
 
@@ -58,17 +58,17 @@ impl<T, E> Default for ExpiringCell<T, E> {
         Self {
             held: Mutex::new(Held {
                 lease: None,
+                runway: None,
+                loads: 0,
+                renewals: 0,
                 retired: false,
             }),
-            flight: Arc::default(),
-            loads: AtomicU64::new(0),
-            renewals: AtomicU64::new(0),
         }
     }
 }
 
 impl<T, E> ExpiringCell<T, E> {
-    fn held(&self) -> MutexGuard<'_, Held<T>> {
+    fn held(&self) -> MutexGuard<'_, Held<T, E>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -118,7 +118,10 @@ impl<T, E> ExpiringCell<T, E> {
 
     /// Waits for a load in flight and takes what it brought to a retired cell, for revocation.
     pub async fn orphan(&self) -> Option<Arc<T>> {
-        let _flight = self.flight.lock().await;
+        let runway = self.held().runway.clone();
+        if let Some(runway) = runway {
+            drop(runway.lock().await);
+        }
         self.retire()
     }
 
@@ -128,6 +131,15 @@ impl<T, E> ExpiringCell<T, E> {
         let mut held = self.held();
         let dead = held.lease.take_if(|it| Arc::ptr_eq(&it.value, value));
         dead.is_some()
+    }
+}
+
+impl<T, E> ExpiringCell<T, E> {
+    /// Where loads wait for each other, and how many loads and renewals have ended.
+    fn runway(&self) -> (Arc<Runway<E>>, u32, u16) {
+        let mut held = self.held();
+        let runway = Arc::clone(held.runway.get_or_insert_default());
+        (runway, held.loads, held.renewals)
     }
 }
 
@@ -154,8 +166,8 @@ where
             Look::Retired => return Err(CellError::Retired),
             Look::Wanting => {}
         }
-        let loads = self.loads.load(Ordering::Acquire);
-        let flight = Arc::clone(&self.flight).lock_owned().await;
+        let (runway, loads, _) = self.runway();
+        let flight = Flying::after_others(self, runway).await;
         match self.look() {
             Look::Fresh(value) | Look::Stale(value) => {
                 return Ok(Got::awaited(value));
@@ -163,11 +175,11 @@ where
             Look::Retired => return Err(CellError::Retired),
             Look::Wanting => {}
         }
-        let one_ended = self.loads.load(Ordering::Acquire) != loads;
+        let one_ended = self.held().loads != loads;
         let brought = one_ended.then(|| self.brought(&flight)).flatten();
         let outcome = match brought.or_else(|| flight.paused().map(Err)) {
             Some(outcome) => outcome,
-            None => self.spawn_load(flight, load()).await,
+            None => Self::spawn_load(flight, load()).await,
         };
         match outcome {
             Ok(value) => Ok(Got::awaited(value)),
@@ -192,13 +204,13 @@ where
         F: FnOnce() -> Fut,
         Fut: Future<Output = Result<Lease<T>, E>> + Send + 'static,
     {
-        let seen = self.renewals.load(Ordering::Acquire);
-        let mut flight = Arc::clone(&self.flight).lock_owned().await;
+        let (runway, _, seen) = self.runway();
+        let mut flight = Flying::after_others(self, runway).await;
         let lease = self.live();
         if self.is_retired() {
             return Err(NotRenewed::Cell(CellError::Retired));
         }
-        let one_ended = self.renewals.load(Ordering::Acquire) != seen;
+        let one_ended = self.held().renewals != seen;
         if let Some(outcome) = one_ended.then(|| self.brought(&flight)).flatten() {
             return outcome.map_err(NotRenewed::Cell);
         }
@@ -216,10 +228,12 @@ where
         let (cell, loading) = (Arc::clone(self), load());
         let counted = async move {
             let outcome = loading.await;
-            cell.renewals.fetch_add(1, Ordering::Release);
+            let mut held = cell.held();
+            held.renewals = held.renewals.wrapping_add(1);
+            drop(held);
             outcome
         };
-        self.spawn_load(flight, counted)
+        Self::spawn_load(flight, counted)
             .await
             .map_err(NotRenewed::Cell)
     }
@@ -241,42 +255,35 @@ where
         F: FnOnce() -> Fut,
         Fut: Future<Output = Result<Lease<T>, E>> + Send + 'static,
     {
-        let Ok(flight) = Arc::clone(&self.flight).try_lock_owned() else {
+        let Some(flight) = Flying::alone(self, self.runway().0) else {
             return;
         };
         if flight.paused().is_none() {
-            let refreshing = Arc::clone(self).load(flight, load());
+            let refreshing = Self::load(flight, load());
             tokio::spawn(carried(async move { drop(refreshing.await) }));
         }
     }
 
-    async fn spawn_load<Fut>(
-        self: &Arc<Self>,
-        flight: OwnedMutexGuard<Flight<E>>,
-        loading: Fut,
-    ) -> Result<Arc<T>, CellError<E>>
+    async fn spawn_load<Fut>(flight: Flying<T, E>, loading: Fut) -> Result<Arc<T>, CellError<E>>
     where
         Fut: Future<Output = Result<Lease<T>, E>> + Send + 'static,
     {
-        let task = tokio::spawn(carried(Arc::clone(self).load(flight, loading)));
+        let task = tokio::spawn(carried(Self::load(flight, loading)));
         task.await.unwrap_or(Err(CellError::Panicked))
     }
 
-    async fn load<Fut>(
-        self: Arc<Self>,
-        mut flight: OwnedMutexGuard<Flight<E>>,
-        loading: Fut,
-    ) -> Result<Arc<T>, CellError<E>>
+    async fn load<Fut>(mut flight: Flying<T, E>, loading: Fut) -> Result<Arc<T>, CellError<E>>
     where
         Fut: Future<Output = Result<Lease<T>, E>> + Send + 'static,
     {
         let loaded = AssertUnwindSafe(loading).catch_unwind().await;
-        self.loads.fetch_add(1, Ordering::Release);
+        let cell = Arc::clone(flight.cell());
+        let mut held = cell.held();
+        held.loads = held.loads.wrapping_add(1);
         match loaded {
             Ok(Ok(lease)) => {
                 flight.forget();
                 let value = Arc::clone(&lease.value);
-                let mut held = self.held();
                 // A retired cell keeps what landed for `orphan` to take; nobody else can see it.
                 held.lease = Some(lease);
                 if held.retired {
@@ -285,7 +292,7 @@ where
                     Ok(value)
                 }
             }
-            _ if self.is_retired() => Err(CellError::Retired),
+            _ if held.retired => Err(CellError::Retired),
             Ok(Err(error)) => Err(flight.remember(Some(error))),
             Err(_) => Err(flight.remember(None)),
         }
@@ -299,7 +306,7 @@ mod model;
 mod tests {
     use super::flight::{FIRST_PAUSE, LONGEST_PAUSE};
     use super::*;
-    use std::sync::atomic::AtomicUsize;
+    use std::sync::atomic::{AtomicUsize, Ordering};
     use tokio::time::{advance, sleep, timeout};
 
     #[derive(Clone, Debug, PartialEq, Eq)]

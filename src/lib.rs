@@ -25,6 +25,7 @@
 //! | [`qlik`] | what is sent to a tenant, and what its answers mean |
 //! | [`tenant`], [`mapping`], [`identity`] | tenants, scopes and origins; from claims to a user |
 //! | [`expiring`] | one value that expires, loaded once for everybody |
+//! | [`kept`] | what is kept of many, in bounded memory |
 //! | [`limits`] | how often callers may ask |
 //! | [`tls`], [`watch`] | the listener's certificate; files that change |
 //! | [`shared`] | what several replicas share, in Redis or Valkey |
@@ -56,6 +57,7 @@ pub mod fuzzing;
 pub mod http;
 pub mod identity;
 mod json;
+pub mod kept;
 pub mod limits;
 pub mod mapping;
 pub mod ops;

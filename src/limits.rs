@@ -6,22 +6,21 @@
 //! started anew as well.
 
 mod limiter;
+mod sessions;
 
-use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use moka::policy::EvictionPolicy;
-use moka::sync::Cache;
-
+use crate::kept::Kept;
 use crate::telemetry::metrics;
 
 pub use limiter::Limiter;
+use sessions::Sessions;
 
-/// Addresses with refused credentials, about 400 bytes each.
+/// Addresses with refused credentials, about 300 bytes each.
 const ADDRESSES: u64 = 16_384;
 /// A limiter that rested for this long is as good as new, whatever its rate.
 const RESTED: Duration = Duration::from_secs(60);
@@ -78,8 +77,8 @@ impl Limit {
 /// See the module.
 #[derive(Debug)]
 pub struct Limits {
-    sessions: Option<Limiters<[u8; 32]>>,
-    failures: Option<Limiters<IpAddr>>,
+    sessions: Option<Arc<Sessions>>,
+    failures: Option<Arc<Failures>>,
     /// Whether the proxies in front tell the clients' addresses.
     knows_clients: bool,
     has_warned: AtomicBool,
@@ -89,10 +88,11 @@ impl Limits {
     /// Nobody has asked yet. `sessions` bounds the sessions that are counted. `knows_clients`: proxies
     /// are trusted to tell the clients' addresses.
     pub fn new(rates: Rates, sessions: u64, knows_clients: bool) -> Self {
-        let limiters = |rate| Limiters::new(rate, sessions);
+        let counts = |rate| Arc::new(Sessions::new(rate, sessions));
+        let failures = |rate| Arc::new(Failures::new(rate));
         Self {
-            sessions: rates.sessions.map(limiters),
-            failures: rates.failures.map(|rate| Limiters::new(rate, ADDRESSES)),
+            sessions: rates.sessions.map(counts),
+            failures: rates.failures.map(failures),
             knows_clients,
             has_warned: AtomicBool::new(false),
         }
@@ -100,16 +100,18 @@ impl Limits {
 
     /// The same, with what was counted before where the rate is still that of then.
     #[must_use]
-    pub fn after(self, previous: &Self) -> Self {
-        Self {
-            sessions: self
-                .sessions
-                .map(|now| now.after(previous.sessions.as_ref())),
-            failures: self
-                .failures
-                .map(|now| now.after(previous.failures.as_ref())),
-            ..self
+    pub fn after(mut self, previous: &Self) -> Self {
+        if let (Some(now), Some(then)) = (&mut self.sessions, &previous.sessions)
+            && now.per_minute() == then.per_minute()
+        {
+            *now = Arc::clone(then);
         }
+        if let (Some(now), Some(then)) = (&mut self.failures, &previous.failures)
+            && now.per_minute == then.per_minute
+        {
+            *now = Arc::clone(then);
+        }
+        self
     }
 
     /// One more call of a proven session.
@@ -117,7 +119,7 @@ impl Limits {
         let Some(sessions) = &self.sessions else {
             return Ok(());
         };
-        let taken = sessions.of(session).take();
+        let taken = sessions.take(session);
         taken.map_err(|wait| Limit::Session.exceeded(wait))
     }
 
@@ -156,39 +158,25 @@ impl Limits {
     }
 }
 
-/// One limiter per key, the longest unused leave first.
+/// The addresses that credentials were refused to.
 #[derive(Debug)]
-struct Limiters<K: Hash + Eq + Send + Sync + 'static> {
+struct Failures {
     per_minute: NonZeroU32,
-    limiters: Cache<K, Arc<Limiter>>,
+    limiters: Kept<IpAddr, Arc<Limiter>>,
 }
 
-impl<K: Hash + Eq + Send + Sync + 'static> Limiters<K> {
-    fn new(per_minute: NonZeroU32, capacity: u64) -> Self {
-        let limiters = Cache::builder()
-            .max_capacity(capacity)
-            .time_to_idle(RESTED)
-            .eviction_policy(EvictionPolicy::lru())
-            .build();
+impl Failures {
+    fn new(per_minute: NonZeroU32) -> Self {
+        let limiters = Kept::new(ADDRESSES, RESTED);
         Self {
             per_minute,
             limiters,
         }
     }
 
-    fn after(self, previous: Option<&Self>) -> Self {
-        match previous {
-            Some(previous) if previous.per_minute == self.per_minute => Self {
-                limiters: previous.limiters.clone(),
-                ..self
-            },
-            _ => self,
-        }
-    }
-
-    fn of(&self, key: K) -> Arc<Limiter> {
+    fn of(&self, network: IpAddr) -> Arc<Limiter> {
         let new = || Arc::new(Limiter::per_minute(self.per_minute));
-        self.limiters.get_with(key, new)
+        self.limiters.get_or_insert_with(network, new)
     }
 }
 
@@ -289,22 +277,23 @@ mod tests {
     #[tokio::test]
     async fn twenty_thousand_hostile_addresses_and_sessions_take_bounded_memory() {
         let limits = limits(5, false);
-        for count in 0..20_000_u32 {
+        let session = |count: u32| {
+            let mut session = [0; 32];
+            session[..4].copy_from_slice(&count.to_be_bytes());
+            session
+        };
+        for count in 0..20_000 {
             let ipv4 = std::net::Ipv4Addr::from_bits(0xCB00_0000 + count);
             let ipv6 = Ipv6Addr::from_bits((0x2001_0db8 << 96) + (u128::from(count) << 64));
             for client in [IpAddr::from(ipv4), ipv6.into()] {
                 let _ = limits.refused(client);
             }
-            let mut session = [0; 32];
-            session[..4].copy_from_slice(&count.to_be_bytes());
-            assert_eq!(limits.session(session), Ok(()));
+            assert_eq!(limits.session(session(count)), Ok(()));
         }
         let addresses = &limits.failures.as_ref().unwrap().limiters;
-        let sessions = &limits.sessions.as_ref().unwrap().limiters;
-        addresses.run_pending_tasks();
-        sessions.run_pending_tasks();
-        assert_eq!(addresses.entry_count(), ADDRESSES);
-        assert_eq!(sessions.entry_count(), 1000);
+        assert_eq!(addresses.tidy(), ADDRESSES);
+        assert!(limits.session(session(19_000)).is_err());
+        assert_eq!(limits.session(session(18_999)), Ok(()), "it had to leave");
         let judged = limits.may_judge(address("198.51.100.1"));
         assert_eq!(judged, Ok(()), "somebody else");
     }

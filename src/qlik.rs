@@ -16,11 +16,13 @@ mod trial;
 mod tries;
 pub(crate) mod users;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use compact_str::CompactString;
 
 use crate::secret::Secret;
 
@@ -41,16 +43,16 @@ pub struct AccessToken {
     /// The token itself.
     pub secret: Secret,
     /// See [`token_id`].
-    pub id: String,
+    pub id: CompactString,
     /// What the tenant says it granted, or what was asked for when it says nothing.
-    pub scope: String,
+    pub scope: Arc<str>,
     /// How long it lives, counted from when it was received.
     pub life: Duration,
 }
 
 impl AccessToken {
     /// A token that was kept elsewhere: one that a tenant gave for `life`.
-    pub fn kept(secret: Secret, scope: String, life: Duration) -> Self {
+    pub fn kept(secret: Secret, scope: Arc<str>, life: Duration) -> Self {
         let id = token_id(secret.expose());
         Self {
             secret,
@@ -62,8 +64,7 @@ impl AccessToken {
 }
 
 /// `base64url(SHA-256(access_token))`, first 22 characters: names a token without giving it away.
-pub fn token_id(access_token: &str) -> String {
-    let mut id = URL_SAFE_NO_PAD.encode(digest(&SHA256, access_token.as_bytes()));
-    id.truncate(TOKEN_ID_CHARS);
-    id
+pub fn token_id(access_token: &str) -> CompactString {
+    let id = URL_SAFE_NO_PAD.encode(digest(&SHA256, access_token.as_bytes()));
+    CompactString::new(&id[..TOKEN_ID_CHARS])
 }

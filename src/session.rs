@@ -171,7 +171,8 @@ impl Sessions {
     }
 
     /// A table by its place, as [`Person::table`] names it.
-    pub fn table(&self, index: usize) -> Option<&Table> {
+    pub fn table(&self, index: u32) -> Option<&Table> {
+        let index = usize::try_from(index).ok()?;
         self.tables.get(index).map(|table| &**table)
     }
 
@@ -211,7 +212,7 @@ impl Sessions {
             Authorization::Absent => None,
             _ => Some("no session table looks at it"),
         };
-        for (index, table) in self.tables.iter().enumerate() {
+        for (index, table) in (0..).zip(&self.tables) {
             match table.authenticate(index, presented, now, logout).await {
                 Outcome::NotMine("") => {}
                 Outcome::NotMine(why) => seen = Some(why),
@@ -228,13 +229,13 @@ impl Sessions {
     }
 
     /// Whether a remembered verification still holds.
-    pub async fn still_holds(&self, table: usize, validity: &Validity, now: SystemTime) -> bool {
+    pub async fn still_holds(&self, table: u32, validity: &Validity, now: SystemTime) -> bool {
         if now >= validity.until {
             return false;
         }
         match (
             &validity.bond,
-            self.tables.get(table).map(|table| &table.authenticator),
+            self.table(table).map(|table| &table.authenticator),
         ) {
             (Bond::None, Some(_)) => true,
             (Bond::Handle(handle), Some(Authenticator::Handle(handles))) => {

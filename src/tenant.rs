@@ -63,6 +63,11 @@ impl ScopeSet {
         &self.0
     }
 
+    /// The same text, kept once.
+    pub fn text(&self) -> Arc<str> {
+        Arc::clone(&self.0)
+    }
+
     /// The scopes that an issuing client should not hold: `admin*`, and `offline_access`, which
     /// asks for a refresh token that impersonation never gets.
     pub fn risky(&self) -> impl Iterator<Item = &str> {

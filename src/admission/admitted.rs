@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use arc_swap::ArcSwapOption;
+use compact_str::CompactString;
 
 use crate::broker::Seat;
+use crate::digest;
 use crate::mapping::{MappedUser, Profile};
 use crate::qlik::User;
 use crate::session::Validity;
@@ -25,14 +27,11 @@ pub enum Admitted {
 /// A person's session with everything that was found out about it.
 #[derive(Debug)]
 pub struct Admission {
-    pub(super) table: usize,
-    pub(super) table_name: Arc<str>,
+    pub(super) table: u32,
     pub(super) scope_is_fixed: bool,
     pub(super) ambient: bool,
     pub(super) mark: Mark,
-    pub(super) limited_as: [u8; 32],
     pub(super) validity: Validity,
-    pub(super) tenant: Arc<Tenant>,
     pub(super) whom: Whom,
     pub(super) logouts_seen: AtomicU64,
     /// The outages of the shared tier when it was asked about the session last.
@@ -45,7 +44,7 @@ pub struct Place {
     /// The place, with the scopes that the session has by default.
     pub seat: Seat,
     /// The audit hash of the user.
-    pub user_hash: String,
+    pub user_hash: CompactString,
 }
 
 impl Place {
@@ -67,12 +66,14 @@ pub(super) enum Whom {
     /// The rules say it all.
     Known(Arc<Place>),
     /// The tenant has to be asked.
-    LookedUp(LookedUp),
+    LookedUp(Box<LookedUp>),
 }
 
 /// A user that the tenant is asked about, now and then.
 #[derive(Debug)]
 pub(super) struct LookedUp {
+    pub tenant: Arc<Tenant>,
+    pub table_name: Arc<str>,
     pub wanted: MappedUser,
     pub scopes: ScopeSet,
     pub profile: Option<Arc<Profile>>,
@@ -96,7 +97,10 @@ impl LookedUp {
 impl Admission {
     /// The session table's name.
     pub fn table_name(&self) -> &str {
-        &self.table_name
+        match &self.whom {
+            Whom::Known(place) => place.seat.source(),
+            Whom::LookedUp(looked_up) => &looked_up.table_name,
+        }
     }
 
     /// Whether the browser or a proxy added the credential by itself.
@@ -106,7 +110,21 @@ impl Admission {
 
     /// What limits count its calls under: the session, or its user where a proxy keeps the session.
     pub fn limited_as(&self) -> [u8; 32] {
-        self.limited_as
+        let user = || match &self.whom {
+            Whom::Known(place) => {
+                let user = &place.seat.grant().user;
+                digest_of(place.tenant(), user.field().as_str(), user.value())
+            }
+            Whom::LookedUp(looked_up) => match &looked_up.wanted {
+                MappedUser::Lookup(user) => {
+                    digest_of(&looked_up.tenant, user.field().as_str(), user.value())
+                }
+                MappedUser::Email(address) => {
+                    digest_of(&looked_up.tenant, "email", address.as_str())
+                }
+            },
+        };
+        self.mark.session.unwrap_or_else(user)
     }
 
     /// Whether the session is bound to its scopes, so that a page may not ask for others.
@@ -124,7 +142,10 @@ impl Admission {
 
     /// The tenant.
     pub fn tenant(&self) -> &Arc<Tenant> {
-        &self.tenant
+        match &self.whom {
+            Whom::Known(place) => place.tenant(),
+            Whom::LookedUp(looked_up) => &looked_up.tenant,
+        }
     }
 
     /// The place, if the tenant never has to be asked for it.
@@ -155,4 +176,9 @@ impl Admission {
             }
         }
     }
+}
+
+/// Stands for a user, found by now or not.
+fn digest_of(tenant: &Tenant, field: &str, value: &str) -> [u8; 32] {
+    digest::of("mapped user", [tenant.id.as_str(), field, value])
 }

@@ -4,24 +4,24 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use moka::policy::EvictionPolicy;
-use moka::sync::Cache;
+use compact_str::CompactString;
 
 use super::{Admissions, Place};
 use crate::digest::Parts;
+use crate::kept::Kept;
 use crate::session::back_end::BackEnd;
 use crate::tenant::Grant;
 
 /// Those who are asked for at the moment, some hundred bytes each. Their tokens are kept elsewhere: who
 /// has to leave here costs no mint, but what the first look cost.
-const MOST: u64 = 65_536;
+const MOST: u64 = 32_768;
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Asked(Cache<[u8; 32], Led>);
+pub(super) struct Asked(Kept<[u8; 32], Led>);
 
 /// Who asked, and where it led.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Led {
     back_end: Arc<BackEnd>,
     place: Arc<Place>,
@@ -29,20 +29,17 @@ struct Led {
 
 impl Asked {
     pub fn new(capacity: u64, idle: Duration) -> Self {
-        let places = Cache::builder()
-            .max_capacity(capacity.min(MOST))
-            .time_to_idle(idle)
-            .eviction_policy(EvictionPolicy::lru());
-        Self(places.build())
+        Self(Kept::new(capacity.min(MOST), idle))
     }
 }
 
 impl Admissions {
     /// Where the same words of the same back end led to before.
     pub fn asked_before(&self, back_end: &Arc<BackEnd>, body: &[u8]) -> Option<Arc<Place>> {
-        let led = self.asked.0.get(&digest_of(back_end, body))?;
         // A key and a certificate may bear the same name, and hold different tenants.
-        Arc::ptr_eq(&led.back_end, back_end).then_some(led.place)
+        let place =
+            |led: &Led| Arc::ptr_eq(&led.back_end, back_end).then(|| Arc::clone(&led.place));
+        self.asked.0.look(&digest_of(back_end, body), place)?
     }
 
     /// These words led there, and shall again.
@@ -55,7 +52,12 @@ impl Admissions {
     }
 
     /// The place of a user whom a back end named. `user_hash` is the user's audit hash.
-    pub fn place_named(&self, back_end: &BackEnd, grant: Grant, user_hash: String) -> Arc<Place> {
+    pub fn place_named(
+        &self,
+        back_end: &BackEnd,
+        grant: Grant,
+        user_hash: CompactString,
+    ) -> Arc<Place> {
         let seat = self.broker.seat(grant, &back_end.source, None);
         Arc::new(Place { seat, user_hash })
     }

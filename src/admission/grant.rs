@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::digest;
 use crate::identity::Claims;
 use crate::mapping::{DenyList, MappedUser, MappingError, Profile};
 use crate::session::handle::HandleGrant;
@@ -114,15 +113,6 @@ fn offered(tenant: &Tenant, wanted: Option<&ScopeSet>) -> Result<ScopeSet, Admis
             .cloned()
             .ok_or(AdmissionError::NoScope),
     }
-}
-
-/// Stands for a user, found by now or not.
-pub(super) fn digest_of(tenant: &Tenant, user: &MappedUser) -> [u8; 32] {
-    let (field, value) = match user {
-        MappedUser::Lookup(user) => (user.field().as_str(), user.value()),
-        MappedUser::Email(address) => ("email", address.as_str()),
-    };
-    digest::of("mapped user", [tenant.id.as_str(), field, value])
 }
 
 /// The tenant, where there is only one.

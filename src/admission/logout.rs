@@ -7,7 +7,7 @@ use super::{Admission, Admissions, Place};
 use crate::clock;
 use crate::mapping::UserLookup;
 use crate::session::SessionError;
-use crate::session::ended::{Began, UserMark};
+use crate::session::ended::UserMark;
 use crate::tenant::{Grant, Tenant};
 
 impl Admissions {
@@ -21,11 +21,11 @@ impl Admissions {
             .still_holds(known.table, &known.validity, now)
             .await;
         self.learn(known).await;
-        match (self.has_ended(known), known.mark.began) {
+        match (self.has_ended(known), known.mark.is_asked) {
             (false, _) => Ok(holds),
             // Its keeper may say yes again, and is asked.
-            (true, Began::Asked(_)) => Ok(false),
-            (true, _) => Err(SessionError::Expired),
+            (true, true) => Ok(false),
+            (true, false) => Err(SessionError::Expired),
         }
     }
 

@@ -82,7 +82,7 @@ impl Admissions {
             Whom::Known(place) => return Ok(Arc::clone(place)),
             Whom::LookedUp(looked_up) => looked_up,
         };
-        let tenant = &admission.tenant;
+        let tenant = &looked_up.tenant;
         // The configuration is refused where a table needs a directory and the tenant has none.
         let directory = self.directories.get(&tenant.id);
         let directory = directory.ok_or(PlaceError::Broker(BrokerError::Internal))?;

@@ -3,15 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use moka::policy::EvictionPolicy;
-use moka::sync::Cache;
 use tokio::time::Instant;
 
-use super::census::{Census, Until};
+use super::census::{Census, Counted};
 use super::error::MintError;
 use super::issued::UserToken;
 use crate::digest;
 use crate::expiring::ExpiringCell;
+use crate::kept::Kept;
 use crate::mapping::UserLookup;
 use crate::tenant::{Grant, ScopeSet, Tenant};
 
@@ -66,60 +65,40 @@ fn parts<'a>(tenant: &'a Tenant, user: &'a UserLookup) -> [&'a str; 5] {
     ]
 }
 
-/// A sync map with the usual hash: the async one, more segments and taking the digest as its own
-/// hash were measured, and made no difference worth a line.
-type Map<V> = Cache<UserKey, V>;
-
 /// A user's cell among the users, and how long its token counts.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Resident {
     cell: Arc<UserCell>,
-    until: Until,
+    /// `None` while it has none that does.
+    counted: Option<Counted>,
 }
 
 /// All the users' cells of this process.
 #[derive(Debug)]
 pub(super) struct Cells {
-    users: Map<Resident>,
-    arriving: Map<Arc<UserCell>>,
+    users: Kept<UserKey, Resident>,
+    arriving: Kept<UserKey, Arc<UserCell>>,
     /// The tokens of the users that live.
     live: Arc<Census>,
     /// Whose tokens were ended, and until when that is a moment ago.
-    ended: Cache<UserKey, Instant>,
+    ended: Kept<UserKey, Instant>,
     ended_for: Duration,
 }
 
 impl Cells {
     /// `ended_for`: how long that somebody's tokens were ended is remembered.
     pub fn new(max_users: u64, idle: Duration, ended_for: Duration) -> Self {
-        // LRU: the default policy may refuse a newcomer, who would then mint on every request.
-        let lru = EvictionPolicy::lru;
-        let live = Arc::new(Census::new());
-        let census = Arc::clone(&live);
         Self {
-            users: Cache::builder()
-                .max_capacity(max_users)
-                .eviction_policy(lru())
-                .time_to_idle(idle)
-                .eviction_listener(move |_, left: Resident, _| census.remove(left.until))
-                .build(),
-            arriving: Cache::builder()
-                .max_capacity(ARRIVING)
-                .eviction_policy(lru())
-                .time_to_idle(idle)
-                .build(),
-            live,
-            ended: Cache::builder()
-                .max_capacity(ARRIVING)
-                .eviction_policy(lru())
-                .time_to_live(ended_for)
-                .build(),
+            users: Kept::new(max_users, idle),
+            arriving: Kept::new(ARRIVING, idle),
+            live: Arc::new(Census::new()),
+            ended: Kept::new(ARRIVING, ended_for),
             ended_for,
         }
     }
 
     fn user(&self, key: UserKey) -> Option<Arc<UserCell>> {
-        Some(self.users.get(&key)?.cell)
+        self.users.look(&key, |user| Arc::clone(&user.cell))
     }
 
     pub fn find(&self, key: UserKey) -> Option<Arc<UserCell>> {
@@ -130,15 +109,14 @@ impl Cells {
         if let Some(cell) = self.user(key) {
             return cell;
         }
-        // `or_default` would be a look and an insertion, between which another thread's cell gets lost.
-        let entry = self.arriving.entry(key).or_insert_with(new_cell);
+        let new = self.arriving.get_or_insert_with(key, Arc::default);
         // One may have been promoted between the two looks: the older cell is the one.
         match self.user(key) {
-            Some(cell) if !Arc::ptr_eq(&cell, entry.value()) => {
-                self.arriving.invalidate(&key);
+            Some(cell) if !Arc::ptr_eq(&cell, &new) => {
+                self.arriving.remove(&key);
                 cell
             }
-            _ => entry.into_value(),
+            _ => new,
         }
     }
 
@@ -147,33 +125,34 @@ impl Cells {
     pub fn promote(&self, key: UserKey, cell: &Arc<UserCell>, end: Instant) {
         let found = self.find(key);
         if !cell.is_retired() && found.is_some_and(|found| Arc::ptr_eq(&found, cell)) {
-            self.place(key, cell, self.live.until(end));
-            self.arriving.invalidate(&key);
+            self.place(key, cell, Some(self.live.count_until(end)));
+            self.arriving.remove(&key);
             self.leave_if_retired(key, cell);
         }
     }
 
     /// A token is dead: its cell lets go of it, and the user counts for none until there is another.
     pub fn discard(&self, key: UserKey, cell: &Arc<UserCell>, token: &Arc<UserToken>) {
-        let end = self.live.until(token.ends());
-        let is_its = |user: Resident| Arc::ptr_eq(&user.cell, cell) && user.until == end;
-        if cell.discard(token) && self.users.get(&key).is_some_and(is_its) {
-            self.place(key, cell, Until::NOW);
+        let end = Some(self.live.second_of(token.ends()));
+        let counts_for_it = |user: &Resident| {
+            Arc::ptr_eq(&user.cell, cell) && user.counted.as_ref().map(Counted::end) == end
+        };
+        if cell.discard(token) && self.users.look(&key, counts_for_it) == Some(true) {
+            self.place(key, cell, None);
             self.leave_if_retired(key, cell);
         }
     }
 
-    fn place(&self, key: UserKey, cell: &Arc<UserCell>, until: Until) {
-        self.live.add(until);
+    fn place(&self, key: UserKey, cell: &Arc<UserCell>, counted: Option<Counted>) {
         let cell = Arc::clone(cell);
-        self.users.insert(key, Resident { cell, until });
+        self.users.insert(key, Resident { cell, counted });
     }
 
     /// `end` may have run just before the cell was placed: it retires first, so this look sees it.
     fn leave_if_retired(&self, key: UserKey, cell: &Arc<UserCell>) {
-        let is_this = |user: Arc<UserCell>| Arc::ptr_eq(&user, cell);
-        if cell.is_retired() && self.user(key).is_some_and(is_this) {
-            self.users.invalidate(&key);
+        if cell.is_retired() {
+            self.users
+                .remove_if(&key, |user| Arc::ptr_eq(&user.cell, cell));
         }
     }
 
@@ -191,8 +170,8 @@ impl Cells {
             .into_iter()
             .chain(self.user(key).map(retire))
             .collect();
-        self.arriving.invalidate(&key);
-        self.users.invalidate(&key);
+        self.arriving.remove(&key);
+        self.users.remove(&key);
         ended
     }
 
@@ -205,26 +184,19 @@ impl Cells {
     /// Retires this cell, and takes it out if it is the one that is found.
     pub fn end_this(&self, key: UserKey, cell: &Arc<UserCell>) -> Ended {
         let held = cell.retire();
-        let is_this = |found: Arc<UserCell>| Arc::ptr_eq(&found, cell);
-        if self.arriving.get(&key).is_some_and(is_this) {
-            self.arriving.invalidate(&key);
-        }
-        if self.user(key).is_some_and(is_this) {
-            self.users.invalidate(&key);
-        }
+        self.arriving
+            .remove_if(&key, |found| Arc::ptr_eq(found, cell));
+        self.users
+            .remove_if(&key, |found| Arc::ptr_eq(&found.cell, cell));
         (Arc::clone(cell), held)
     }
 
-    /// Users whose token lives, to the second: the map does its housekeeping first, which it otherwise
-    /// puts off. By tokio's clock, so that what ended while the machine slept counts for as long again.
+    /// Users whose token lives, to the second. By tokio's clock, so that what ended while the machine
+    /// slept counts for as long again.
     pub fn live(&self) -> u64 {
-        self.users.run_pending_tasks();
+        self.users.tidy();
         self.live.count()
     }
-}
-
-fn new_cell() -> Arc<UserCell> {
-    Arc::default()
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //! which the tokens end.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::time::Instant;
 
@@ -19,13 +19,24 @@ struct Counts {
     all: u64,
 }
 
-/// A place in the count: the second after which it does not count any more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Until(u64);
+/// One that counts, until its end or until this is dropped.
+#[derive(Debug)]
+pub(super) struct Counted {
+    census: Arc<Census>,
+    end: u64,
+}
 
-impl Until {
-    /// It counts for nothing.
-    pub const NOW: Self = Self(0);
+impl Counted {
+    /// The second in which it ends, see [`Census::second_of`].
+    pub fn end(&self) -> u64 {
+        self.end
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.census.remove(self.end);
+    }
 }
 
 impl Census {
@@ -37,21 +48,24 @@ impl Census {
     }
 
     /// The second in which a token ends.
-    pub fn until(&self, end: Instant) -> Until {
+    pub fn second_of(&self, end: Instant) -> u64 {
         let end = end.saturating_duration_since(self.started);
-        Until(end.as_secs() + u64::from(end.subsec_nanos() > 0))
+        end.as_secs() + u64::from(end.subsec_nanos() > 0)
     }
 
     /// One more that ends then.
-    pub fn add(&self, Until(end): Until) {
+    pub fn count_until(self: &Arc<Self>, end: Instant) -> Counted {
+        let end = self.second_of(end);
         self.with(|counts| {
             *counts.by_end.entry(end).or_default() += 1;
             counts.all += 1;
         });
+        let census = Arc::clone(self);
+        Counted { census, end }
     }
 
     /// One less. What has ended was taken out already.
-    pub fn remove(&self, Until(end): Until) {
+    fn remove(&self, end: u64) {
         self.with(|counts| {
             let Some(count) = counts.by_end.get_mut(&end) else {
                 return;
@@ -87,20 +101,17 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn each_counts_until_it_ends_or_is_taken_out() {
-        let census = Census::new();
-        let after = |millis| census.until(Instant::now() + Duration::from_millis(millis));
-        let (one, two, three) = (after(1500), after(1700), after(60_000));
-        for until in [one, two, three, Until::NOW] {
-            census.add(until);
-        }
+        let census = Arc::new(Census::new());
+        let after = |millis| census.count_until(Instant::now() + Duration::from_millis(millis));
+        let [one, two, three] = [1500, 1700, 60_000].map(after);
         assert_eq!(census.count(), 3);
-        census.remove(two);
+        drop(two);
         assert_eq!(census.count(), 2);
         advance(Duration::from_secs(2)).await;
         assert_eq!(census.count(), 1);
-        census.remove(one);
+        drop(one);
         assert_eq!(census.count(), 1, "it had ended before");
-        census.remove(three);
+        drop(three);
         assert_eq!(census.count(), 0);
         assert!(census.counts.lock().unwrap().by_end.is_empty());
     }

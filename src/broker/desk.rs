@@ -81,12 +81,12 @@ impl Desk {
         deadline: Instant,
     ) -> impl Future<Output = Result<Lease<UserToken>, MintError>> + Send + 'static + use<> {
         let (desk, cell) = (Arc::clone(self), Arc::clone(cell));
-        let (grant, profile) = (seat.grant().clone(), seat.profile.clone());
+        let (grant, profile) = (seat.grant().clone(), seat.profile().cloned());
         let wanted = Wanted {
             key: seat.key,
             person: UserKey::person(&grant.tenant, &grant.user),
             instead_of: cell.live().map(|held| Arc::clone(held.value())),
-            groups: seat.groups,
+            groups: seat.groups().cloned(),
             margins: self.margins,
         };
         async move {
@@ -147,7 +147,8 @@ impl Desk {
         let knows_groups = held.is_some_and(|held| held.groups == wanted.groups);
         let profile = profile.filter(|_| !knows_groups);
         let (access, prepared) = self.ask(grant, profile.as_ref(), turn, deadline).await?;
-        let groups = wanted.groups.filter(|_| knows_groups || prepared);
+        let groups = wanted.groups.clone();
+        let groups = groups.filter(|_| knows_groups || prepared);
         let token = UserToken::minted(access, groups, epoch);
         token.see(outages);
         if let Some(tier) = &self.tier {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
+use compact_str::{CompactString, format_compact};
 use tokio::time::Instant;
 
 use super::cells::UserCell;
@@ -16,13 +17,16 @@ pub use crate::telemetry::metrics::TokenSource as Source;
 /// Answers count whole seconds: a token with less than one left would be one that has none.
 const LEAST_LEFT: Duration = Duration::from_secs(1);
 
+/// The digest of the groups that a user was or is to be put into.
+pub(super) type Groups = Arc<[u8; 32]>;
+
 /// A user's token as it is kept.
 #[derive(Debug)]
 pub struct UserToken {
     /// What the tenant gave.
     pub access: AccessToken,
-    /// The digest of the groups that the user was put into before.
-    pub(super) groups: Option<[u8; 32]>,
+    /// Which the user was put into before.
+    pub(super) groups: Option<Groups>,
     /// Where this replica has it from.
     source: Source,
     /// The user's last logout when its mint began.
@@ -30,14 +34,14 @@ pub struct UserToken {
     /// The outages of the shared tier when it was last seen to be good there.
     seen_after: AtomicU64,
     /// When it ends, as the API writes times: RFC 3339 with milliseconds.
-    pub expires_at_text: String,
+    pub expires_at_text: CompactString,
     expires_wall: SystemTime,
     expires_at: Instant,
 }
 
 impl UserToken {
     /// A token that the tenant gave just now.
-    pub(super) fn minted(access: AccessToken, groups: Option<[u8; 32]>, epoch: Epoch) -> Self {
+    pub(super) fn minted(access: AccessToken, groups: Option<Groups>, epoch: Epoch) -> Self {
         let left = access.life;
         Self::new(access, left, groups, epoch, Source::Minted)
     }
@@ -46,7 +50,7 @@ impl UserToken {
     pub(super) fn shared(
         access: AccessToken,
         left: Duration,
-        groups: Option<[u8; 32]>,
+        groups: Option<Groups>,
         epoch: Epoch,
     ) -> Self {
         Self::new(access, left, groups, epoch, Source::Shared)
@@ -55,12 +59,12 @@ impl UserToken {
     fn new(
         access: AccessToken,
         left: Duration,
-        groups: Option<[u8; 32]>,
+        groups: Option<Groups>,
         epoch: Epoch,
         source: Source,
     ) -> Self {
         let expires_wall = clock::now() + left;
-        let text = jiff::Timestamp::try_from(expires_wall).map(|time| format!("{time:.3}"));
+        let text = jiff::Timestamp::try_from(expires_wall).map(|time| format_compact!("{time:.3}"));
         Self {
             access,
             groups,

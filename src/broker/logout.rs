@@ -67,7 +67,10 @@ impl Broker {
                     user_hash: revocations.user_hash.clone(),
                     keys: keys.iter().copied().map(UserKey::digest).collect(),
                     elsewhere: elsewhere.into_iter().map(UserKey::digest).collect(),
-                    revoked: held.iter().map(|token| token.access.id.clone()).collect(),
+                    revoked: held
+                        .iter()
+                        .map(|token| token.access.id.to_string())
+                        .collect(),
                     epoch: None,
                 };
                 held.extend(
@@ -159,7 +162,7 @@ impl Broker {
             desk: Arc::clone(desk),
             audit: Arc::clone(&self.audit),
             tenant: tenant.id.clone(),
-            user_hash: self.audit.user(id, field, user.value()),
+            user_hash: self.audit.user(id, field, user.value()).into(),
             known: HashSet::new(),
         }
     }
@@ -221,7 +224,7 @@ impl Revocations {
     }
 
     async fn one(&mut self, token: &UserToken) {
-        if self.known.insert(token.access.id.clone()) {
+        if self.known.insert(token.access.id.to_string()) {
             self.desk
                 .revoke(token, &self.audit, &self.tenant, &self.user_hash)
                 .await;

@@ -2,37 +2,55 @@
 //! with it needs no look-up on a hit.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use arc_swap::ArcSwap;
 use tokio::time::Instant;
 
 use super::cells::{Cells, Ended, UserCell, UserKey};
-use super::issued::UserToken;
+use super::issued::{Groups, UserToken};
 use crate::digest;
 use crate::mapping::Profile;
 use crate::tenant::Grant;
 
-/// A seat that is used looks its cell up this often, so that the map sees who is active.
-const TOUCH_EVERY: Duration = Duration::from_secs(30);
+/// A seat that is used looks its cell up this often, so that the map sees who is active. In seconds.
+const TOUCH_EVERY: u32 = 30;
 
-/// A grant and the cell last seen under its key.
+/// A grant and the cell last seen under its key. Small: each session of a million users has one.
 #[derive(Debug)]
 pub struct Seat {
     grant: Grant,
     /// Where who sits here comes from, for the order of mints.
     pub(super) source: Arc<str>,
-    pub(super) profile: Option<Arc<Profile>>,
-    /// The digest of the groups that the session names, and whether a token of theirs was seen.
-    pub(super) groups: Option<[u8; 32]>,
-    groups_seen: AtomicBool,
+    told: Option<Box<Told>>,
     pub(super) key: UserKey,
     cell: ArcSwap<UserCell>,
-    /// The number of logouts when the cell was last looked up.
-    logouts_seen: AtomicU64,
-    /// When that was, in milliseconds since the seats were set up.
-    touched: AtomicU64,
+    /// The number of logouts when the cell was last looked up: it may begin anew, but not so soon.
+    logouts_seen: AtomicU32,
+    /// When that was, in seconds since the seats were set up.
+    touched: AtomicU32,
+}
+
+/// What the session tells of the user.
+#[derive(Debug)]
+struct Told {
+    profile: Arc<Profile>,
+    groups: Option<Groups>,
+    /// Whether a token of these groups was seen.
+    groups_seen: AtomicBool,
+}
+
+impl Told {
+    fn by(profile: Arc<Profile>) -> Self {
+        let names = profile.groups.as_ref();
+        let groups =
+            names.map(|names| Arc::new(digest::of("groups", names.iter().map(String::as_str))));
+        Self {
+            groups,
+            profile,
+            groups_seen: AtomicBool::new(false),
+        }
+    }
 }
 
 impl Seat {
@@ -48,19 +66,25 @@ impl Seat {
 
     /// What is told of the user if the tenant creates it.
     pub fn profile(&self) -> Option<&Arc<Profile>> {
-        self.profile.as_ref()
+        self.told.as_ref().map(|told| &told.profile)
     }
 
     /// Whether a token may be handed out here: one that was minted after the user was put into the
     /// groups of this session. Looked at until there was one, so that two sessions that disagree do
     /// not take turns.
     pub(super) fn takes(&self, token: &UserToken) -> bool {
-        if self.groups.is_none() || self.groups_seen.load(Ordering::Acquire) {
+        let told = self.told.as_ref().filter(|told| told.groups.is_some());
+        let Some(told) = told.filter(|told| !told.groups_seen.load(Ordering::Acquire)) else {
             return true;
-        }
-        let is_theirs = token.groups == self.groups;
-        self.groups_seen.fetch_or(is_theirs, Ordering::AcqRel);
+        };
+        let is_theirs = token.groups == told.groups;
+        told.groups_seen.fetch_or(is_theirs, Ordering::AcqRel);
         is_theirs
+    }
+
+    /// The groups that the session names.
+    pub(super) fn groups(&self) -> Option<&Groups> {
+        self.told.as_ref()?.groups.as_ref()
     }
 }
 
@@ -68,7 +92,7 @@ impl Seat {
 #[derive(Debug)]
 pub(super) struct Seats {
     pub cells: Arc<Cells>,
-    logouts: AtomicU64,
+    logouts: AtomicU32,
     started: Instant,
 }
 
@@ -76,7 +100,7 @@ impl Seats {
     pub fn new(cells: Cells) -> Self {
         Self {
             cells: Arc::new(cells),
-            logouts: AtomicU64::new(0),
+            logouts: AtomicU32::new(0),
             started: Instant::now(),
         }
     }
@@ -85,18 +109,14 @@ impl Seats {
         let logouts = self.logouts.load(Ordering::Acquire);
         let key = UserKey::of(&grant);
         let cell = ArcSwap::new(self.cells.find_or_add(key));
-        let named = profile.as_ref().and_then(|profile| profile.groups.as_ref());
-        let groups = named.map(|names| digest::of("groups", names.iter().map(String::as_str)));
         Seat {
             grant,
             source: Arc::clone(source),
-            profile,
-            groups,
-            groups_seen: AtomicBool::new(false),
+            told: profile.map(Told::by).map(Box::new),
             key,
             cell,
             logouts_seen: logouts.into(),
-            touched: self.uptime_millis().into(),
+            touched: self.uptime().into(),
         }
     }
 
@@ -105,8 +125,7 @@ impl Seats {
         let logouts = self.logouts.load(Ordering::Acquire);
         let same_logouts = seat.logouts_seen.load(Ordering::Acquire) == logouts;
         let touched = seat.touched.load(Ordering::Relaxed);
-        let age = Duration::from_millis(self.uptime_millis().saturating_sub(touched));
-        if same_logouts && age < TOUCH_EVERY {
+        if same_logouts && self.uptime().saturating_sub(touched) < TOUCH_EVERY {
             return seat.cell.load_full();
         }
         self.look_up(seat)
@@ -119,7 +138,7 @@ impl Seats {
         let cell = self.cells.find_or_add(seat.key);
         seat.cell.store(Arc::clone(&cell));
         seat.logouts_seen.store(logouts, Ordering::Release);
-        seat.touched.store(self.uptime_millis(), Ordering::Relaxed);
+        seat.touched.store(self.uptime(), Ordering::Relaxed);
         cell
     }
 
@@ -136,7 +155,8 @@ impl Seats {
         ended
     }
 
-    fn uptime_millis(&self) -> u64 {
-        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    /// In seconds.
+    fn uptime(&self) -> u32 {
+        u32::try_from(self.started.elapsed().as_secs()).unwrap_or(u32::MAX)
     }
 }

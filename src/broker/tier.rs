@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
 
 use super::cells::UserKey;
-use super::issued::UserToken;
+use super::issued::{Groups, UserToken};
 use super::told::{Dead, Farewell};
 use crate::clock;
 use crate::digest;
@@ -90,7 +90,7 @@ pub(super) struct Wanted {
     /// Another one than this, which is at hand.
     pub instead_of: Option<Arc<UserToken>>,
     /// One of these groups, if any are named.
-    pub groups: Option<[u8; 32]>,
+    pub groups: Option<Groups>,
     /// One that has more left than is good for want of a better one.
     pub margins: Margins,
 }
@@ -217,10 +217,10 @@ impl Tier {
         let life = token.remaining();
         let stored = Stored {
             token: Zeroizing::new(token.access.secret.expose().to_owned()),
-            scope: token.access.scope.clone(),
+            scope: token.access.scope.to_string(),
             expires_at: now_millis() + millis(life),
             life_millis: millis(token.access.life),
-            groups: token.groups,
+            groups: token.groups.as_deref().copied(),
             epoch: token.epoch(),
         };
         let Ok(value) = serde_json::to_vec(&stored) else {
@@ -278,7 +278,7 @@ impl Tier {
             there.extend(found.ok().and_then(open));
             writes.push(Write::Remove(Kind::Token, *key));
         }
-        let ids = there.iter().map(|token| token.access.id.clone());
+        let ids = there.iter().map(|token| token.access.id.to_string());
         farewell.revoked.extend(ids);
         let told = Zeroizing::new(serde_json::to_vec(farewell).unwrap_or_default());
         writes.push(Write::Tell(Kind::Tombstone, told));
@@ -304,9 +304,10 @@ pub(crate) fn open(found: Found) -> Option<UserToken> {
         stored.expires_at.checked_sub(now_millis())?,
     ));
     let life = Duration::from_millis(stored.life_millis);
-    let access = AccessToken::kept(Secret::new(stored.token.as_str()), stored.scope, life);
+    let token = Secret::new(stored.token.as_str());
+    let access = AccessToken::kept(token, stored.scope.into(), life);
     let left = left.min(access.life);
-    let token = UserToken::shared(access, left, stored.groups, stored.epoch);
+    let token = UserToken::shared(access, left, stored.groups.map(Arc::new), stored.epoch);
     (!left.is_zero()).then_some(token)
 }
 

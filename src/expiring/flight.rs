@@ -1,11 +1,14 @@
-//! The memory of the last failure: how long the upstream is left alone, and what those hear who
-//! ask meanwhile.
+//! One load at a time, and the memory of the last failure: how long the upstream is left alone, and
+//! what those hear who ask meanwhile.
 
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::time::Instant;
 
-use super::CellError;
+use super::{CellError, ExpiringCell};
 
 /// First pause after a failure that names none of its own.
 pub(super) const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -40,6 +43,63 @@ impl<E> Flight<E> {
     pub fn forget(&mut self) {
         self.failure = None;
         self.failures_in_a_row = 0;
+    }
+
+    fn is_forgotten(&self) -> bool {
+        self.failure.is_none() && self.last_renewal.is_none()
+    }
+}
+
+/// Where the loads of a cell wait for each other.
+pub(super) type Runway<E> = Mutex<Flight<E>>;
+
+/// The one who may load. Who comes last takes the runway away, if there is nothing to remember.
+pub(super) struct Flying<T, E> {
+    cell: Arc<ExpiringCell<T, E>>,
+    flight: OwnedMutexGuard<Flight<E>>,
+}
+
+impl<T, E> Flying<T, E> {
+    /// Once the others have landed.
+    pub async fn after_others(cell: &Arc<ExpiringCell<T, E>>, runway: Arc<Runway<E>>) -> Self {
+        let (cell, flight) = (Arc::clone(cell), runway.lock_owned().await);
+        Self { cell, flight }
+    }
+
+    /// `None` if there are others.
+    pub fn alone(cell: &Arc<ExpiringCell<T, E>>, runway: Arc<Runway<E>>) -> Option<Self> {
+        let flight = runway.try_lock_owned().ok()?;
+        let cell = Arc::clone(cell);
+        Some(Self { cell, flight })
+    }
+
+    pub fn cell(&self) -> &Arc<ExpiringCell<T, E>> {
+        &self.cell
+    }
+}
+
+impl<T, E> Drop for Flying<T, E> {
+    fn drop(&mut self) {
+        let mut held = self.cell.held();
+        // The cell's own and this one's: whoever wants one too has to wait for the lock on the cell.
+        let is_last = |runway: &mut Arc<_>| Arc::strong_count(runway) == 2;
+        if self.flight.is_forgotten() {
+            held.runway.take_if(is_last);
+        }
+    }
+}
+
+impl<T, E> Deref for Flying<T, E> {
+    type Target = Flight<E>;
+
+    fn deref(&self) -> &Flight<E> {
+        &self.flight
+    }
+}
+
+impl<T, E> DerefMut for Flying<T, E> {
+    fn deref_mut(&mut self) -> &mut Flight<E> {
+        &mut self.flight
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use axum::body::Bytes;
 use axum::extract::Request;
 use axum::http::HeaderMap;
+use compact_str::CompactString;
 use tokio::time::timeout_at;
 use tracing::Instrument;
 
@@ -31,7 +32,7 @@ pub(super) struct Facts {
     /// The user's place, once it is known.
     pub place: Option<Arc<Place>>,
     /// The tenant and the user that a back end named, or whose session it ended.
-    pub named: Option<(Arc<Tenant>, String)>,
+    pub named: Option<(Arc<Tenant>, CompactString)>,
     pub issued: Option<(Arc<UserToken>, Source)>,
 }
 

@@ -6,6 +6,7 @@ use axum::Extension;
 use axum::extract::Request;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
+use compact_str::CompactString;
 use serde::Deserialize;
 use tokio::time::timeout_at;
 use tracing::Instrument;
@@ -151,7 +152,7 @@ async fn end_session(
     }
     end(exchange, &admission).await;
     let place = admission.place_now();
-    let user = place.map_or(String::new(), |place| place.user_hash.clone());
+    let user = place.map_or(CompactString::default(), |place| place.user_hash.clone());
     facts.named = Some((Arc::clone(tenant), user));
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use compact_str::CompactString;
 use serde::Deserialize;
 use utoipa::ToSchema;
 use utoipa::openapi::{Object, ObjectBuilder, Type};
@@ -66,7 +67,7 @@ pub(super) fn named_user(
     tenant: &Arc<Tenant>,
     lookup: &Lookup,
     facts: &mut Facts,
-) -> Result<(UserLookup, String), Problem> {
+) -> Result<(UserLookup, CompactString), Problem> {
     let field = LookupField::parse(&lookup.field).ok_or(Problem::new(
         Code::RequestInvalid,
         "user_lookup.field is `subject` or `userId`.",

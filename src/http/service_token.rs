@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::Extension;
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
+use compact_str::CompactString;
 use serde::Deserialize;
 use tracing::Instrument;
 use utoipa::ToSchema;
@@ -49,7 +50,7 @@ async fn answer(
     let app = &exchange.app;
     let tenant = named_tenant(app, &back_end, asked.tenant.as_deref())?;
     // No user: the client itself.
-    facts.named = Some((Arc::clone(tenant), String::new()));
+    facts.named = Some((Arc::clone(tenant), CompactString::default()));
     back_end.take()?;
     let asking = app.broker.service_token(&tenant.id, exchange.deadline);
     let issued = asking.instrument(exchange.span()).await;

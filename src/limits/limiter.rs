@@ -27,9 +27,7 @@ impl Limiter {
     /// Nothing is used up yet.
     pub fn per_minute(calls: NonZeroU32) -> Self {
         let clock = TokioClock::start();
-        let burst = NonZeroU32::new(calls.get() / BURST).unwrap_or(NonZeroU32::MIN);
-        let quota = Quota::per_minute(calls).allow_burst(burst);
-        let rate = RateLimiter::direct_with_clock(quota, clock.clone());
+        let rate = RateLimiter::direct_with_clock(quota(calls), clock.clone());
         Self {
             rate: rate.with_middleware(),
             clock,
@@ -66,6 +64,11 @@ impl Limiter {
         let nanos = u64::try_from(until.as_nanos()).unwrap_or(u64::MAX);
         self.used_up_until.store(nanos, Ordering::Release);
     }
+}
+
+pub(super) fn quota(per_minute: NonZeroU32) -> Quota {
+    let burst = NonZeroU32::new(per_minute.get() / BURST).unwrap_or(NonZeroU32::MIN);
+    Quota::per_minute(per_minute).allow_burst(burst)
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! The token endpoint's 200: what of it is taken, and what makes it no answer at all.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use serde::Deserialize;
@@ -55,14 +56,15 @@ pub(crate) fn parse_token(
         answer.expires_at.as_deref(),
         now,
     )?;
-    let is_scope = |scope: &String| ScopeSet::parse(scope).is_ok();
+    // Many users have what was asked for: the text is kept once.
+    let is_other = |scope: &String| scope != asked.as_str() && ScopeSet::parse(scope).is_ok();
     Ok(AccessToken {
         id: token_id(&token),
         secret: Secret::new(token),
         scope: answer
             .scope
-            .filter(is_scope)
-            .unwrap_or_else(|| asked.as_str().into()),
+            .filter(is_other)
+            .map_or_else(|| asked.text(), Arc::from),
         life,
     })
 }
@@ -153,13 +155,15 @@ mod tests {
         assert_eq!(
             parse(r#"{"access_token":"t","token_type":"BEARER"}"#)
                 .unwrap()
-                .scope,
+                .scope
+                .as_ref(),
             "user_default"
         );
         assert_eq!(
             parse(r#"{"access_token":"t","token_type":"bearer","scope":"a b"}"#)
                 .unwrap()
-                .scope,
+                .scope
+                .as_ref(),
             "a b"
         );
         let long = format!(

@@ -4,8 +4,6 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use moka::policy::EvictionPolicy;
-use moka::sync::Cache;
 use serde_json::{Map, Value};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
@@ -15,6 +13,7 @@ use super::{Outcome, SessionError};
 use crate::clock;
 use crate::expiring::{CellError, ExpiringCell, Lease, Pause};
 use crate::identity::Claims;
+use crate::kept::Kept;
 use crate::telemetry::metrics;
 use crate::telemetry::traces::Outgoing;
 
@@ -110,7 +109,7 @@ type Cell = ExpiringCell<Vouched, No>;
 #[derive(Debug)]
 pub(super) struct Checks {
     table: Arc<str>,
-    cells: Cache<[u8; 32], Arc<Cell>>,
+    cells: Kept<[u8; 32], Arc<Cell>>,
     turns: Semaphore,
     health: Mutex<Health>,
 }
@@ -125,13 +124,9 @@ struct Health {
 impl Checks {
     /// `table` names the session table; `max_in_flight` bounds the questions at a time.
     pub fn new(table: &Arc<str>, max_in_flight: usize) -> Arc<Self> {
-        let cells = Cache::builder()
-            .max_capacity(ASKED)
-            .time_to_idle(ASKED_IDLE)
-            .eviction_policy(EvictionPolicy::lru());
         Arc::new(Self {
             table: Arc::clone(table),
-            cells: cells.build(),
+            cells: Kept::new(ASKED, ASKED_IDLE),
             turns: Semaphore::new(max_in_flight),
             health: Mutex::default(),
         })
@@ -153,11 +148,7 @@ impl Checks {
     where
         Fut: Future<Output = Result<Lease<Vouched>, No>> + Send + 'static,
     {
-        let cell = self
-            .cells
-            .entry(session)
-            .or_insert_with(new_cell)
-            .into_value();
+        let cell = self.cells.get_or_insert_with(session, Arc::default);
         let asking = || {
             let (checks, question) = (Arc::clone(self), question());
             async move { checks.in_turn(question).await }
@@ -230,11 +221,6 @@ impl Health {
         self.until = Some(Instant::now() + rest);
         No::Silent(why, Some(rest))
     }
-}
-
-/// For `or_insert_with`, of which `or_default` is no shorter form: it may lose a cell to a race.
-fn new_cell() -> Arc<Cell> {
-    Arc::default()
 }
 
 fn label(answer: &Result<Lease<Vouched>, No>) -> &'static str {

@@ -26,20 +26,15 @@ pub struct Mark {
     pub session: Option<[u8; 32]>,
     /// When it ends by itself.
     pub ends: SystemTime,
-    /// When it began.
-    pub began: Began,
+    /// When it began, or whoever keeps it was asked about it last; [`LONG_AGO`] where nobody knows. What
+    /// began before the logout of all of a user's sessions is ended by that.
+    pub began: SystemTime,
+    /// Whether its keeper is asked about it again and again, so that it may come back after a logout.
+    pub is_asked: bool,
 }
 
-/// When a session began, for the logout of all of a user's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Began {
-    /// At this time.
-    At(SystemTime),
-    /// Nobody knows: before every logout, to be safe.
-    Unknown,
-    /// Whoever keeps the session is asked about it again and again, this time at last.
-    Asked(SystemTime),
-}
+/// Before every logout, to be safe.
+pub const LONG_AGO: SystemTime = SystemTime::UNIX_EPOCH;
 
 /// The digest of a user, whatever the scopes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -148,10 +143,7 @@ impl Ended {
         let state = self.state();
         let with_user = user
             .and_then(|user| state.users.get(&user))
-            .is_some_and(|at| match mark.began {
-                Began::At(time) | Began::Asked(time) => time <= *at,
-                Began::Unknown => true,
-            });
+            .is_some_and(|at| mark.began <= *at);
         with_user
             || mark
                 .session
@@ -178,11 +170,12 @@ mod tests {
         )
     }
 
-    fn mark(session: [u8; 32], ends: u64, began: Began) -> Mark {
+    fn mark(session: [u8; 32], ends: u64, began: SystemTime) -> Mark {
         Mark {
             session: Some(session),
             ends: at(ends),
             began,
+            is_asked: false,
         }
     }
 
@@ -192,24 +185,22 @@ mod tests {
         ended.end_user(user("ann"), at(100));
         let is_ended =
             |began, name| ended.is_ended(&mark([1; 32], 1000, began), Some(user(name)), at(200));
-        assert!(is_ended(Began::At(at(100)), "ann"));
-        assert!(is_ended(Began::Unknown, "ann"));
-        assert!(!is_ended(Began::At(at(101)), "ann"));
-        assert!(is_ended(Began::Asked(at(100)), "ann"));
-        assert!(!is_ended(Began::Asked(at(101)), "ann"), "asked again");
-        assert!(!is_ended(Began::At(at(100)), "bob"));
+        assert!(is_ended(at(100), "ann"));
+        assert!(is_ended(LONG_AGO, "ann"));
+        assert!(!is_ended(at(101), "ann"));
+        assert!(!is_ended(at(100), "bob"));
     }
 
     #[test]
     fn nothing_is_forgotten_before_its_end_however_many_there_are() {
         let ended = Ended::default();
-        let kept = mark([1; 32], 1_000, Began::Unknown);
+        let kept = mark([1; 32], 1_000, LONG_AGO);
         ended.end_session(&kept, at(0));
         for other in 0..5_000_u32 {
             let mut session = [9; 32];
             session[..4].copy_from_slice(&other.to_be_bytes());
             let now = at(u64::from(other / 100));
-            ended.end_session(&mark(session, 10, Began::Unknown), now);
+            ended.end_session(&mark(session, 10, LONG_AGO), now);
         }
         assert!(ended.is_ended(&kept, None, at(999)));
         assert!(!ended.is_ended(&kept, None, at(1_000)));

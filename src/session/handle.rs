@@ -11,16 +11,14 @@ use std::time::{Duration, SystemTime};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use moka::Expiry;
-use moka::policy::EvictionPolicy;
-use moka::sync::Cache;
 use tokio::time::Instant;
 
-use super::ended::{Began, Mark};
+use super::ended::Mark;
 use super::presented::Token;
 use super::{Bond, Caller, Outcome, Person, SessionError, Validity, Who};
 use crate::clock;
 use crate::digest;
+use crate::kept::Kept;
 use crate::mapping::UserLookup;
 use crate::secret::Secret;
 use crate::shared::{Away, Shared};
@@ -32,7 +30,7 @@ const PREFIX: &str = "qtbs_";
 /// 256 random bits, as base64url.
 const RANDOM_BYTES: usize = 32;
 const RANDOM_CHARS: usize = 43;
-/// One that ended is still told from one that never was for as long as it lived, at most this long.
+/// One that ended is still told from one that never was for as long again as it may live.
 const REMEMBERED: u32 = 2;
 /// When to come back while the store is away.
 const STORE_RETRY: Duration = Duration::from_secs(1);
@@ -87,18 +85,10 @@ pub struct NewHandle {
     pub ends: SystemTime,
 }
 
-/// When the map drops a handle: by its own life, since rules may change.
-struct Housekeeping;
-
-impl Expiry<[u8; 32], Arc<Handle>> for Housekeeping {
-    fn expire_after_create(
-        &self,
-        _: &[u8; 32],
-        handle: &Arc<Handle>,
-        _: std::time::Instant,
-    ) -> Option<Duration> {
-        let life = handle.ends_at.duration_since(handle.began_at);
-        Some(life.saturating_mul(REMEMBERED))
+impl HandleRules {
+    /// How long after it was shown last a handle is remembered.
+    fn remembered(&self) -> Duration {
+        self.ttl.saturating_mul(REMEMBERED)
     }
 }
 
@@ -106,7 +96,7 @@ impl Expiry<[u8; 32], Arc<Handle>> for Housekeeping {
 #[derive(Debug)]
 pub struct Handles {
     rules: HandleRules,
-    kept: Cache<[u8; 32], Arc<Handle>>,
+    kept: Arc<Kept<[u8; 32], Arc<Handle>>>,
     /// Where the other replicas find them.
     tier: Option<Tier>,
 }
@@ -115,11 +105,7 @@ impl Handles {
     /// No handle yet. Beyond `capacity`, the one not seen for longest leaves.
     pub fn new(rules: HandleRules, capacity: u64, shared: Option<Arc<Shared>>) -> Self {
         // Whether a handle is good is decided by its own times; the map only keeps house.
-        let kept = Cache::builder()
-            .max_capacity(capacity)
-            .expire_after(Housekeeping)
-            .eviction_policy(EvictionPolicy::lru())
-            .build();
+        let kept = Arc::new(Kept::new(capacity, rules.remembered()));
         let tier = shared.map(|shared| Tier { shared });
         Self { rules, kept, tier }
     }
@@ -127,9 +113,10 @@ impl Handles {
     /// The same handles. Those that are made from now on keep to other rules.
     #[must_use]
     pub fn with_rules(&self, rules: HandleRules) -> Self {
+        self.kept.keep_for(rules.remembered());
         Self {
             rules,
-            kept: self.kept.clone(),
+            kept: Arc::clone(&self.kept),
             tier: self.tier.clone(),
         }
     }
@@ -215,7 +202,7 @@ impl Handles {
         Ok(handle)
     }
 
-    pub(super) async fn authenticate(&self, table: usize, token: Token<'_>) -> Outcome {
+    pub(super) async fn authenticate(&self, table: u32, token: Token<'_>) -> Outcome {
         let Some(random) = token.text.strip_prefix(PREFIX) else {
             return Outcome::NotMine("it is no handle");
         };
@@ -235,7 +222,8 @@ impl Handles {
             mark: Mark {
                 session: Some(key),
                 ends: handle.ends,
-                began: Began::At(handle.began),
+                began: handle.began,
+                is_asked: false,
             },
             validity: Validity {
                 until: handle.ends,
@@ -394,24 +382,23 @@ mod tests {
         for _ in 0..1000 {
             handles.make(grant(), None).await.unwrap();
             assert_eq!(shown(&handles, &first).await, Ok(()), "it is in use");
-            handles.kept.run_pending_tasks();
         }
-        assert_eq!(handles.kept.entry_count(), 100);
+        assert_eq!(handles.kept.tidy(), 100);
     }
 
     #[tokio::test]
     async fn nothing_that_is_kept_opens_anything() {
         let handles = handles(10);
         let handle = handles.make(grant(), None).await.unwrap();
-        let kept = format!("{handles:?} {handle:?}");
         let secret = handle.handle.expose();
+        let key = key(secret);
+        let kept = handles.kept.get(&key).unwrap();
+        let kept = format!("{handles:?} {kept:?} {handle:?}");
         assert!(!kept.contains(secret) && !kept.contains(&secret[5..]));
         assert!(!kept.contains("canary"));
-        let (keys, _): (Vec<_>, Vec<_>) = handles.kept.iter().unzip();
-        assert_eq!(keys.len(), 1);
+        assert_eq!(handles.kept.tidy(), 1);
         assert!(
-            !keys[0]
-                .windows(4)
+            !key.windows(4)
                 .any(|part| secret.as_bytes().windows(4).any(|of| of == part))
         );
     }

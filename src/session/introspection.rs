@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use url::form_urlencoded::byte_serialize;
 
 use super::checks::{Checks, Keeper, MADE_UP, No, Vouched, no_answer, odd_status};
-use super::ended::{Began, Mark};
+use super::ended::Mark;
 use super::presented::Token;
 use super::registered::{names_audience, numeric_date};
 use super::{Bond, Caller, Outcome, Person, SessionError, UNKNOWN_LIFE, Validity, Who};
@@ -100,7 +100,7 @@ impl Introspection {
 
     pub(super) async fn authenticate(
         &self,
-        table: usize,
+        table: u32,
         token: Token<'_>,
         logout: Option<SystemTime>,
     ) -> Outcome {
@@ -121,7 +121,8 @@ impl Introspection {
             mark: Mark {
                 session: Some(mark(token.text)),
                 ends: vouched.ends.unwrap_or_else(|| vouched.until + UNKNOWN_LIFE),
-                began: vouched.began.map_or(Began::Asked(vouched.asked), Began::At),
+                began: vouched.began.unwrap_or(vouched.asked),
+                is_asked: vouched.began.is_none(),
             },
             validity: Validity {
                 until: vouched.until,

@@ -14,7 +14,7 @@ use reqwest::Client;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::ended::{Began, Mark};
+use super::ended::{LONG_AGO, Mark};
 use super::issuer::KeysError;
 use super::jwks::Keys;
 use super::key_set::{Found, KeySet};
@@ -117,7 +117,7 @@ impl Jwt {
 
     pub(super) async fn authenticate(
         &self,
-        table: usize,
+        table: u32,
         token: Token<'_>,
         now: SystemTime,
     ) -> Outcome {
@@ -141,7 +141,7 @@ impl Jwt {
 
     async fn verify(
         &self,
-        table: usize,
+        table: u32,
         unverified: Unverified<'_>,
         ambient: bool,
         now: SystemTime,
@@ -163,7 +163,8 @@ impl Jwt {
                 // the signed part cannot.
                 session: Some(digest::of("jwt", [signing_input])),
                 ends: until,
-                began: issued_at.map_or(Began::Unknown, Began::At),
+                began: issued_at.unwrap_or(LONG_AGO),
+                is_asked: false,
             },
             validity: Validity {
                 until,

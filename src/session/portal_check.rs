@@ -8,7 +8,7 @@ use reqwest::Client;
 use reqwest::header::{ACCEPT, COOKIE};
 
 use super::checks::{Checks, Keeper, MADE_UP, No, Vouched, no_answer, odd_status};
-use super::ended::{Began, Mark};
+use super::ended::Mark;
 use super::presented::{Doubled, is_ours, unquoted};
 use super::{Bond, Caller, Outcome, Person, Presented, SessionError, UNKNOWN_LIFE, Validity, Who};
 use crate::clock;
@@ -103,7 +103,7 @@ impl PortalCheck {
 
     pub(super) async fn authenticate(
         &self,
-        table: usize,
+        table: u32,
         presented: &Presented<'_>,
         logout: Option<SystemTime>,
     ) -> Outcome {
@@ -127,7 +127,8 @@ impl PortalCheck {
             mark: Mark {
                 session: Some(forwarded.session),
                 ends: vouched.until + UNKNOWN_LIFE,
-                began: Began::Asked(vouched.asked),
+                began: vouched.asked,
+                is_asked: true,
             },
             validity: Validity {
                 until: vouched.until,

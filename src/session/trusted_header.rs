@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderName};
 use ipnet::IpNet;
 use serde_json::{Map, Value};
 
-use super::ended::{Began, Mark};
+use super::ended::Mark;
 use super::{Bond, Caller, Outcome, Person, Presented, SessionError, Validity, Who};
 use crate::identity::Claims;
 use crate::secret::Secret;
@@ -55,7 +55,7 @@ impl TrustedHeader {
 
     pub(super) fn authenticate(
         &self,
-        table: usize,
+        table: u32,
         presented: &Presented<'_>,
         now: SystemTime,
     ) -> Outcome {
@@ -113,7 +113,8 @@ impl TrustedHeader {
             mark: Mark {
                 session: None,
                 ends: until,
-                began: Began::Asked(now),
+                began: now,
+                is_asked: true,
             },
             validity: Validity {
                 until,

@@ -10,7 +10,7 @@ const FOREIGN_LEVEL: LevelFilter = LevelFilter::WARN;
 const USUAL: LevelFilter = LevelFilter::INFO;
 
 /// The rooms that may be named: the modules of `lib.rs`.
-const ROOMS: [&str; 29] = [
+const ROOMS: [&str; 30] = [
     "admission",
     "app",
     "broker",
@@ -24,6 +24,7 @@ const ROOMS: [&str; 29] = [
     "http",
     "identity",
     "json",
+    "kept",
     "limits",
     "mapping",
     "ops",

@@ -127,12 +127,13 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("clock", &[]),
     ("digest", &[]),
     ("json", &[]),
+    ("kept", &[]),
     ("simulator", &[]),
 ];
 
-const OPEN_TO_ALL: [&str; 5] = ["telemetry", "clock", "digest", "json", "secret"];
+const OPEN_TO_ALL: [&str; 6] = ["telemetry", "clock", "digest", "json", "kept", "secret"];
 /// What may not even use what is open to all: it has to be right without us.
-const ALONE: [&str; 5] = ["simulator", "clock", "digest", "json", "secret"];
+const ALONE: [&str; 6] = ["simulator", "clock", "digest", "json", "kept", "secret"];
 
 /// Foreign crates, and the only files or folders that may name them.
 const FOREIGN: &[(&str, &[&str])] = &[
@@ -161,17 +162,7 @@ const FOREIGN: &[(&str, &[&str])] = &[
             "portal",
         ],
     ),
-    (
-        "moka",
-        &[
-            "broker/cells",
-            "admission",
-            "directory",
-            "limits",
-            "session/checks",
-            "session/handle",
-        ],
-    ),
+    ("hashlink", &["kept"]),
     ("rustls", &["tls"]),
     ("webpki", &["tls"]),
     ("x509_parser", &["tls"]),
@@ -195,7 +186,10 @@ const FOREIGN: &[(&str, &[&str])] = &[
         &["telemetry/traces", "telemetry/export"],
     ),
     ("prost", &["telemetry/export"]),
-    ("governor", &["budget", "clock", "limits/limiter"]),
+    (
+        "governor",
+        &["budget", "clock", "limits/limiter", "limits/sessions"],
+    ),
     ("anyhow", &["cli"]),
     ("utoipa", &["http", "ops"]),
     ("webpki_root_certs", &["outbound"]),
