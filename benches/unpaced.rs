@@ -53,8 +53,9 @@ async fn main() {
             metrics.run_upkeep();
         }
     });
-    let router = http::router(&live);
+    let routes = http::router(&live);
+    let routes = move |peer| routes.of(peer);
     let handle = Handle::new();
-    let serving = http::serve(listener, router, handle, http::HEAD_TIMEOUT, None);
+    let serving = http::serve(listener, routes, handle, http::HEAD_TIMEOUT, None);
     serving.await.unwrap();
 }

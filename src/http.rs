@@ -10,6 +10,7 @@ mod cors;
 mod counted;
 mod frame;
 mod headers;
+mod in_time;
 mod logout;
 mod named;
 pub mod openapi;
@@ -22,21 +23,23 @@ mod tls;
 mod token;
 
 use std::convert::Infallible;
+use std::future::ready;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request};
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::{Router, ServiceExt};
 use axum_server::Handle;
 use axum_server::accept::NoDelayAcceptor;
 use hyper::body::Incoming;
 use hyper_util::rt::TokioTimer;
+use tower::service_fn;
 use tower_service::Service;
 
 use crate::app::live::Live;
@@ -111,10 +114,11 @@ async fn explain_problem(
     public::answer(&headers, "text/plain; charset=utf-8", text.into())
 }
 
-/// Serves until `handle` is told to stop. [`HEAD_TIMEOUT`] is the usual `head_timeout`.
+/// Serves each connection by the `routes` for its peer, until `handle` is told to stop.
+/// [`HEAD_TIMEOUT`] is the usual `head_timeout`.
 pub async fn serve<S>(
     listener: TcpListener,
-    routes: S,
+    routes: impl Fn(SocketAddr) -> S + Clone + Send + 'static,
     handle: Handle<SocketAddr>,
     head_timeout: Duration,
     tls: Option<TlsAcceptor>,
@@ -132,7 +136,7 @@ where
         .timer(TokioTimer::new())
         .header_read_timeout(head_timeout)
         .max_buf_size(MAX_HEAD_BYTES);
-    let service = routes.into_make_service_with_connect_info::<SocketAddr>();
+    let service = service_fn(move |peer| ready(Ok::<_, Infallible>(routes(peer))));
     // In this order: a new acceptor forgets the version.
     match tls {
         None => {

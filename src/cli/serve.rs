@@ -163,17 +163,19 @@ impl Running {
         origins::follow(&app, origins::EVERY).await;
         let status = Arc::<ops::Status>::default();
         let handles = [Handle::new(), Handle::new()];
+        let routes = http::router(&live);
+        let ops_routes = ops::router(&live, &status, addresses.1.ip());
         let servers = [
             tokio::spawn(http::serve(
                 public,
-                http::router(&live),
+                move |peer| routes.of(peer),
                 handles[0].clone(),
                 http::HEAD_TIMEOUT,
                 tls.as_ref().map(Tls::acceptor),
             )),
             tokio::spawn(http::serve(
                 ops,
-                ops::router(&live, &status, addresses.1.ip()),
+                move |_| ops_routes.clone(),
                 handles[1].clone(),
                 http::HEAD_TIMEOUT,
                 None,

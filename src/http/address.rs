@@ -1,20 +1,11 @@
-//! Where a request comes from: the socket's peer, and the client behind trusted proxies.
+//! Where a request comes from: the socket's peer, or the client behind trusted proxies.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
-use axum::extract::{ConnectInfo, Request};
 use axum::http::{HeaderMap, HeaderName};
 use ipnet::IpNet;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-
-/// Canonical: an IPv4 peer of an IPv6 socket is the IPv4 address.
-pub(super) fn peer(request: &Request) -> IpAddr {
-    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
-    peer.map_or(IpAddr::from([0, 0, 0, 0]), |info| {
-        info.0.ip().to_canonical()
-    })
-}
 
 /// `X-Forwarded-For` is read from right to left for as long as the hop that wrote it is trusted.
 pub(super) fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {

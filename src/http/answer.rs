@@ -77,7 +77,7 @@ pub(super) fn render(issued: &Issued, tenant: &Tenant, asked: &HeaderMap) -> Res
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     // For readers of RFC 6749, 5.1.
     headers.insert(PRAGMA, HeaderValue::from_static("no-cache"));
-    headers.insert(VARY, HeaderValue::from_static("Accept"));
+    headers.insert(VARY, HeaderValue::from_static("Accept, Origin"));
     headers.insert(SERVER_TIMING, HeaderValue::from_static(timing));
     let mut response = Response::new(body.into());
     *response.headers_mut() = headers;

@@ -5,8 +5,9 @@ use axum::http::HeaderMap;
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use futures_util::StreamExt;
 use serde::de::DeserializeOwned;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
+use super::in_time::in_time;
 use super::problem::{Code, Problem};
 
 /// No request of this API comes near it.
@@ -43,7 +44,7 @@ pub(super) async fn read(body: Body, deadline: Instant) -> Result<Bytes, Problem
         Ok(Bytes::from(read))
     };
     let late = |_| Problem::new(Code::RequestInvalid, "The body did not arrive in time.");
-    timeout_at(deadline, reading).await.map_err(late)?
+    in_time(deadline, reading).await.map_err(late)?
 }
 
 pub(super) fn too_large() -> Problem {

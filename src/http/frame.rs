@@ -2,7 +2,7 @@
 //! deadline, the number in flight, panics, the fixed headers, CORS, and the shape of errors.
 
 use std::convert::Infallible;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,15 +18,16 @@ use axum::{BoxError, Extension, Router};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 use tower_service::Service;
 
 use super::MAX_HEAD_BYTES;
-use super::address::{client_address, peer};
+use super::address::client_address;
 use super::caller::audit_unhandled;
 use super::cors::PageOrigin;
 use super::counted::{Counted, OTHER};
 use super::headers::{finish, request_id};
+use super::in_time::in_time;
 use super::problem::{Code, Problem};
 use super::tls::ClientNames;
 use super::token;
@@ -44,9 +45,24 @@ const OVERLOADED_RETRY: Duration = Duration::from_secs(1);
 /// What a head that is too large is counted and audited as. Its answer has no body, so no code names it.
 const HEAD_TOO_LARGE: &str = "head_too_large";
 
-/// The routes of the public API within the frame, as a service.
+/// The routes of the public API within the frame, as a service for a connection.
 #[derive(Clone)]
-pub struct Framed(Arc<Frame>);
+pub struct Framed {
+    frame: Arc<Frame>,
+    peer: IpAddr,
+}
+
+impl Framed {
+    /// The same for a connection from this peer.
+    #[must_use]
+    pub fn of(&self, peer: SocketAddr) -> Self {
+        Self {
+            frame: Arc::clone(&self.frame),
+            // An IPv4 peer of an IPv6 socket is the IPv4 address.
+            peer: peer.ip().to_canonical(),
+        }
+    }
+}
 
 struct Frame {
     live: Arc<Live>,
@@ -96,13 +112,15 @@ impl Exchange {
     }
 }
 
-/// Puts the frame around the routes.
+/// Puts the frame around the routes. Whose connection it is is not known yet.
 pub(super) fn around(routes: Router, live: &Arc<Live>) -> Framed {
-    Framed(Arc::new(Frame {
+    let frame = Arc::new(Frame {
         live: Arc::clone(live),
         counted: Counted::new(),
         routes,
-    }))
+    });
+    let peer = Ipv4Addr::UNSPECIFIED.into();
+    Framed { frame, peer }
 }
 
 impl<B> Service<Request<B>> for Framed
@@ -118,17 +136,16 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let frame = Arc::clone(&self.0);
+        let (frame, peer) = (Arc::clone(&self.frame), self.peer);
         let request = request.map(Body::new);
-        Box::pin(async move { Ok(frame.answer(request).await) })
+        Box::pin(async move { Ok(frame.answer(request, peer).await) })
     }
 }
 
 impl Frame {
-    async fn answer(&self, mut request: Request) -> Response {
+    async fn answer(&self, mut request: Request, peer: IpAddr) -> Response {
         let app = self.live.app();
         let started = Instant::now();
-        let peer = peer(&request);
         let (route, counted) = self.counted.of(request.method(), request.uri().path());
         let request_id = request_id(request.headers());
         let asked = Asked {
@@ -208,7 +225,7 @@ impl Frame {
         *exchange.place() = place.ok();
         let answering = pin!(self.routed(exchange, request));
         let caught = AssertUnwindSafe(answering).catch_unwind();
-        let answered = timeout_at(exchange.deadline + DEADLINE_GRACE, caught).await;
+        let answered = in_time(exchange.deadline + DEADLINE_GRACE, caught).await;
         exchange.give_up_place();
         match answered {
             Ok(Ok(response)) => response,
@@ -318,9 +335,10 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let handle = axum_server::Handle::new();
+        let routes = around(routes, &live);
         tokio::spawn(super::super::serve(
             listener,
-            around(routes, &live),
+            move |peer| routes.of(peer),
             handle,
             Duration::from_secs(5),
             None,

@@ -37,7 +37,10 @@ pub(super) fn finish(exchange: &Exchange, problem: Option<&Problem>, response: &
         );
     } else {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        headers.append(VARY, HeaderValue::from_static("Origin"));
+        // What hangs on more says so itself.
+        headers
+            .entry(VARY)
+            .or_insert(HeaderValue::from_static("Origin"));
         if problem.is_none_or(|problem| problem.code != Code::OriginNotAllowed) {
             exchange.origin.open(&exchange.app, headers);
         }

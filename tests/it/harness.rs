@@ -334,11 +334,18 @@ impl Broker {
         let [public, operators] = listeners;
         let [handle, ops_handle] = handles.clone();
         let routes = http::router(&live);
-        tokio::spawn(http::serve(public, routes, handle, head_timeout, acceptor));
+        let routes_of = move |peer| routes.of(peer);
+        tokio::spawn(http::serve(
+            public,
+            routes_of,
+            handle,
+            head_timeout,
+            acceptor,
+        ));
         let routes = ops::router(&live, &status, ops.ip());
         tokio::spawn(http::serve(
             operators,
-            routes,
+            move |_| routes.clone(),
             ops_handle,
             head_timeout,
             None,

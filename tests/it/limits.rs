@@ -4,7 +4,6 @@ use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
-use axum::extract::ConnectInfo;
 use axum::http::Request;
 use futures_util::future::join_all;
 use futures_util::stream::{StreamExt, iter};
@@ -370,12 +369,11 @@ async fn junk_evicts_nobody_and_asks_nobody() {
         keeper.url,
         tenant_table("acme", &tenant.url())
     );
-    let router = in_process(&config);
+    let router = in_process(&config).of(([127, 0, 0, 1], 1).into());
     let ask = |bearer: String, address: String| {
         let request = Request::post("/session-token")
             .header("authorization", format!("Bearer {bearer}"))
             .header("x-forwarded-for", address)
-            .extension(ConnectInfo(std::net::SocketAddr::from(([127, 0, 0, 1], 1))))
             .body(Body::empty())
             .unwrap();
         let answering = router.clone().oneshot(request);
