@@ -144,7 +144,7 @@ impl Admissions {
             Caller::BackEnd(back_end) => return Ok(Admitted::BackEnd(back_end)),
             Caller::Person(person) => person,
         };
-        let admission = Arc::new(self.admit_person(*person).await?);
+        let admission = Arc::new(Box::pin(self.admit_person(*person)).await?);
         if let Some(digest) = self.sessions.digest(presented) {
             self.remembered.insert(digest, Arc::clone(&admission));
         }

@@ -57,9 +57,10 @@ pub const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// All public routes, framed with what holds for every one of them.
 pub fn router(live: &Arc<Live>) -> Framed {
     let routes = Router::new()
+        // Posts to this one are answered before they come here.
         .route(
-            "/session-token",
-            post(token::session_token).options(cors::preflight),
+            token::PATH,
+            post(async || nothing_here()).options(cors::preflight),
         )
         .route(
             "/sessions",

@@ -2,6 +2,7 @@
 //! deadline, the number in flight, panics, the fixed headers, CORS, and the shape of errors.
 
 use std::convert::Infallible;
+use std::mem;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
@@ -14,7 +15,7 @@ use axum::extract::Request;
 use axum::http::header::{ALLOW, CONNECTION};
 use axum::http::{HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::{BoxError, Extension, Router};
+use axum::{BoxError, Router};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::OwnedSemaphorePermit;
@@ -169,7 +170,7 @@ impl Frame {
         });
         let route = route.unwrap_or(OTHER);
         // Pinned where it is: each move would copy some kilobytes.
-        let answering = pin!(self.guarded(&exchange, route, request));
+        let answering = pin!(self.guarded(&exchange, route, &mut request));
         let mut response = match &exchange.trace {
             None => answering.await,
             Some(trace) => trace.around(answering).await,
@@ -200,10 +201,10 @@ impl Frame {
         &self,
         exchange: &Arc<Exchange>,
         route: &'static str,
-        request: Request,
+        request: &mut Request,
     ) -> Response {
         let is_post = request.method() == Method::POST;
-        if head_bytes(&request) > MAX_HEAD_BYTES {
+        if head_bytes(request) > MAX_HEAD_BYTES {
             if is_post {
                 audit_unhandled(exchange, route, HEAD_TOO_LARGE);
             }
@@ -245,13 +246,13 @@ impl Frame {
 
     /// By its route. Nearly all requests are for tokens: they are spared the router, which would cost
     /// them thousands of instructions.
-    async fn routed(&self, exchange: &Arc<Exchange>, mut request: Request) -> Response {
-        let exchange = Arc::clone(exchange);
+    async fn routed(&self, exchange: &Arc<Exchange>, request: &mut Request) -> Response {
         if request.method() == Method::POST && request.uri().path() == token::PATH {
-            return token::session_token(Extension(exchange), request).await;
+            return token::session_token(exchange, request).await;
         }
-        request.extensions_mut().insert(exchange);
-        let Ok(response) = self.routes.clone().call(request).await;
+        request.extensions_mut().insert(Arc::clone(exchange));
+        // In a box, see `session_token`.
+        let Ok(response) = Box::pin(self.routes.clone().call(mem::take(request))).await;
         response
     }
 }

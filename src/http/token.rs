@@ -1,9 +1,9 @@
 //! `POST /session-token`.
 
+use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Extension;
 use axum::extract::Request;
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
@@ -48,13 +48,13 @@ pub(super) struct TokenRequest {
 
 /// The order of the checks is part of the contract: size, origin, session, body, tenant and scope,
 /// limits.
-pub(super) async fn session_token(
-    Extension(exchange): Extension<Arc<Exchange>>,
-    request: Request,
-) -> Response {
+///
+/// The request is borrowed, since each call that took it would make room for it in the future of a hit,
+/// which is copied.
+pub(super) async fn session_token(exchange: &Exchange, request: &mut Request) -> Response {
     let mut facts = Facts::default();
-    let mut outcome = answer(&exchange, request, &mut facts).await;
-    facts.audit(&exchange, ACTION, outcome.as_mut().err());
+    let mut outcome = answer(exchange, request, &mut facts).await;
+    facts.audit(exchange, ACTION, outcome.as_mut().err());
     outcome.into_response()
 }
 
@@ -66,23 +66,24 @@ struct Wanted {
 
 async fn answer(
     exchange: &Exchange,
-    request: Request,
+    request: &mut Request,
     facts: &mut Facts,
 ) -> Result<Response, Problem> {
     let app = &exchange.app;
-    let (head, body) = request.into_parts();
-    body::check_length(&head.headers)?;
-    let admitted = admit(exchange, &head.headers, facts).await?;
+    let body = mem::take(request.body_mut());
+    let headers = request.headers();
+    body::check_length(headers)?;
+    let admitted = admit(exchange, headers, facts).await?;
     if let Admitted::BackEnd(back_end) = &admitted {
         check_permission(back_end, Permission::Token)?;
     }
     let body = body::read(body, exchange.deadline).await?;
     let wanted = match &admitted {
         Admitted::Person(admission) => {
-            let asked = parse(&head.headers, &body)?;
+            let asked = parse(headers, &body)?;
             of_person(exchange, admission, asked, facts).await?
         }
-        Admitted::BackEnd(back_end) => of_named(app, back_end, &head.headers, &body, facts)?,
+        Admitted::BackEnd(back_end) => of_named(app, back_end, headers, &body, facts)?,
     };
     let seat = &wanted.place.seat;
     let issued = match wanted.rejected {
@@ -101,7 +102,7 @@ async fn answer(
     {
         return Err(SessionError::Expired.into());
     }
-    let answer = render(&issued, wanted.place.tenant(), &head.headers);
+    let answer = render(&issued, wanted.place.tenant(), headers);
     facts.issued = Some((issued.token, issued.source));
     Ok(answer)
 }

@@ -68,10 +68,12 @@ impl Keys {
         match self {
             Self::Static(keys) => Ok((Arc::clone(keys), true)),
             Self::Fetched { cell, from } => {
-                let got = cell
-                    .get(|| from.load(cell))
-                    .await
-                    .map_err(|error| out_of_reach(&error))?;
+                // A hit looks this up, and shall not have a large future.
+                if let Some(keys) = cell.fresh() {
+                    return Ok((keys, false));
+                }
+                let got = Box::pin(cell.get(|| from.load(cell))).await;
+                let got = got.map_err(|error| out_of_reach(&error))?;
                 Ok((got.value, got.waited))
             }
         }

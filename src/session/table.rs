@@ -19,17 +19,20 @@ impl Table {
         };
         match (&self.authenticator, token) {
             (Authenticator::ApiKey(keys), Some(token)) => keys.authenticate(token.text, now),
+            // In boxes: what is judged once and remembered then shall not make the future of a hit large.
             (Authenticator::Handle(handles), Some(token)) => {
-                handles.authenticate(index, token).await
+                Box::pin(handles.authenticate(index, token)).await
             }
             // A bearer of ours decides alone.
             _ if presented.is_ours() => Outcome::NotMine(""),
-            (Authenticator::Jwt(jwt), Some(token)) => jwt.authenticate(index, token, now).await,
+            (Authenticator::Jwt(jwt), Some(token)) => {
+                Box::pin(jwt.authenticate(index, token, now)).await
+            }
             (Authenticator::Introspection(introspection), Some(token)) => {
-                introspection.authenticate(index, token, logout).await
+                Box::pin(introspection.authenticate(index, token, logout)).await
             }
             (Authenticator::PortalCheck(check), _) => {
-                check.authenticate(index, presented, logout).await
+                Box::pin(check.authenticate(index, presented, logout)).await
             }
             (Authenticator::TrustedHeader(trusted), _) => {
                 trusted.authenticate(index, presented, now)
