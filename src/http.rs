@@ -59,7 +59,7 @@ pub fn router(live: &Arc<Live>) -> Framed {
     let routes = Router::new()
         // Posts to this one are answered before they come here.
         .route(
-            token::PATH,
+            "/session-token",
             post(async || nothing_here()).options(cors::preflight),
         )
         .route(
