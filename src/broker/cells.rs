@@ -113,7 +113,8 @@ impl Cells {
         // One may have been promoted between the two looks: the older cell is the one.
         match self.user(key) {
             Some(cell) if !Arc::ptr_eq(&cell, &new) => {
-                self.arriving.remove(&key);
+                self.arriving
+                    .remove_if(&key, |found| Arc::ptr_eq(found, &new));
                 cell
             }
             _ => new,
@@ -126,7 +127,8 @@ impl Cells {
         let found = self.find(key);
         if !cell.is_retired() && found.is_some_and(|found| Arc::ptr_eq(&found, cell)) {
             self.place(key, cell, Some(self.live.count_until(end)));
-            self.arriving.remove(&key);
+            self.arriving
+                .remove_if(&key, |found| Arc::ptr_eq(found, cell));
             self.leave_if_retired(key, cell);
         }
     }
@@ -170,8 +172,9 @@ impl Cells {
             .into_iter()
             .chain(self.user(key).map(retire))
             .collect();
-        self.arriving.remove(&key);
-        self.users.remove(&key);
+        // Not one that came since: nobody would end that.
+        self.arriving.remove_if(&key, |cell| cell.is_retired());
+        self.users.remove_if(&key, |user| user.cell.is_retired());
         ended
     }
 

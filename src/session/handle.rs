@@ -30,7 +30,7 @@ const PREFIX: &str = "qtbs_";
 /// 256 random bits, as base64url.
 const RANDOM_BYTES: usize = 32;
 const RANDOM_CHARS: usize = 43;
-/// One that ended is still told from one that never was for as long again as it may live.
+/// One that ended is still told from one that never was, for so many times the longest life.
 const REMEMBERED: u32 = 2;
 /// When to come back while the store is away.
 const STORE_RETRY: Duration = Duration::from_secs(1);
