@@ -13,13 +13,15 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hashlink::LinkedHashMap;
-use hashlink::linked_hash_map::RawEntryMut;
+use hashlink::linked_hash_map::{RawEntryMut, RawOccupiedEntryMut};
 use tokio::time::Instant;
 
 /// So many make a shard worth its lock. Fewer than twice as many are in one, in their exact order.
 const SHARD: usize = 1024;
 /// More locks than cores that want one at the same moment.
 const MOST_SHARDS: usize = 64;
+/// A look takes out so many at most who were not seen for long, so that none pays for all of them.
+const AT_ONCE: usize = 64;
 
 /// See the module.
 pub struct Kept<K, V> {
@@ -34,6 +36,7 @@ pub struct Kept<K, V> {
 
 /// The least recently seen are in front.
 type Shard<K, V> = LinkedHashMap<K, Seen<V>, RandomState>;
+type Entry<'a, K, V> = RawOccupiedEntryMut<'a, K, Seen<V>, RandomState>;
 
 struct Seen<V> {
     value: V,
@@ -61,6 +64,11 @@ impl<K: Hash + Eq, V> Kept<K, V> {
     /// From now on nobody leaves who was seen within `idle`. It is never shortened.
     pub fn keep_for(&self, idle: Duration) {
         self.idle.fetch_max(millis(idle), Ordering::Relaxed);
+    }
+
+    /// Whether there is one under a key, which is not seen by that.
+    pub fn has(&self, key: &K) -> bool {
+        self.open(key).entry(key).is_some()
     }
 
     /// The value under a key, which is seen by that.
@@ -104,14 +112,25 @@ impl<K: Hash + Eq, V> Kept<K, V> {
 
     /// Puts a value under a key, in the place of the one that is there.
     pub fn insert(&self, key: K, value: V) {
+        self.insert_if(key, value, |_| true);
+    }
+
+    /// The same, if it `may` take that one's place, or be there at all, which is asked under the lock.
+    /// Whether it did.
+    pub fn insert_if(&self, key: K, value: V, may: impl FnOnce(Option<&V>) -> bool) -> bool {
         let mut shard = self.open(&key);
-        match shard.find(&key) {
+        let there = shard.find(&key);
+        if !may(there.as_deref()) {
+            return false;
+        }
+        match there {
             Some(there) => {
                 let replaced = mem::replace(there, value);
                 shard.gone.push(replaced);
             }
             None => shard.add(key, value),
         }
+        true
     }
 
     /// Takes out what is under a key.
@@ -121,13 +140,17 @@ impl<K: Hash + Eq, V> Kept<K, V> {
 
     /// Takes out what is under a key, if it `is_it`.
     pub fn remove_if(&self, key: &K, is_it: impl FnOnce(&V) -> bool) -> Option<V> {
-        self.open(key).take(key, is_it)
+        let mut shard = self.open(key);
+        let entry = shard.entry(key).filter(|it| is_it(&it.get().value))?;
+        let taken = entry.remove().value;
+        self.count.fetch_sub(1, Ordering::Relaxed);
+        Some(taken)
     }
 
     /// Drops who was not seen for long, which else happens when others are looked for. How many stay.
     pub fn tidy(&self) -> u64 {
         for shard in &self.shards {
-            self.lock(shard, 0);
+            while self.lock(shard, 0).gone.len() == AT_ONCE {}
         }
         self.count.load(Ordering::Relaxed) as u64
     }
@@ -141,19 +164,18 @@ impl<K: Hash + Eq, V> Kept<K, V> {
     }
 
     fn lock<'a>(&'a self, shard: &'a Mutex<Shard<K, V>>, hash: u64) -> Open<'a, K, V> {
+        let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = millis(self.started.elapsed());
         let mut open = Open {
-            shard: shard.lock().unwrap_or_else(PoisonError::into_inner),
+            shard,
             gone: Vec::new(),
             kept: self,
             hash,
-            now: millis(self.started.elapsed()),
+            now,
+            since: (now + 1).saturating_sub(self.idle.load(Ordering::Relaxed)),
         };
-        let idle = self.idle.load(Ordering::Relaxed);
-        let since = open.now.checked_sub(idle);
-        while open
-            .shard
-            .front()
-            .is_some_and(|(_, it)| Some(it.at) <= since)
+        while open.gone.len() < AT_ONCE
+            && open.shard.front().is_some_and(|(_, it)| it.at < open.since)
         {
             open.pop();
         }
@@ -161,7 +183,7 @@ impl<K: Hash + Eq, V> Kept<K, V> {
     }
 }
 
-/// A shard without those who were not seen for long, while nobody else has it.
+/// A shard while nobody else has it.
 struct Open<'a, K, V> {
     shard: MutexGuard<'a, Shard<K, V>>,
     /// Who leaves is dropped after the lock.
@@ -169,38 +191,47 @@ struct Open<'a, K, V> {
     kept: &'a Kept<K, V>,
     hash: u64,
     now: u64,
+    /// Who was not seen since is not there any more.
+    since: u64,
 }
 
 impl<K: Hash + Eq, V> Open<'_, K, V> {
-    fn find(&mut self, key: &K) -> Option<&mut V> {
+    fn entry(&mut self, key: &K) -> Option<Entry<'_, K, V>> {
         let at = self.shard.raw_entry_mut();
-        let RawEntryMut::Occupied(mut entry) = at.from_key_hashed_nocheck(self.hash, key) else {
+        let RawEntryMut::Occupied(entry) = at.from_key_hashed_nocheck(self.hash, key) else {
             return None;
         };
+        if entry.get().at >= self.since {
+            return Some(entry);
+        }
+        self.gone.push(entry.remove().value);
+        self.kept.count.fetch_sub(1, Ordering::Relaxed);
+        None
+    }
+
+    fn find(&mut self, key: &K) -> Option<&mut V> {
+        let now = self.now;
+        let mut entry = self.entry(key)?;
         entry.to_back();
         let seen = entry.into_mut();
-        seen.at = self.now;
+        seen.at = now;
         Some(&mut seen.value)
     }
 
+    /// Adds one that is not found.
     fn add(&mut self, key: K, value: V) {
-        let at = self.now;
-        self.shard.insert(key, Seen { value, at });
+        let seen = Seen {
+            value,
+            at: self.now,
+        };
+        let at = self.shard.raw_entry_mut();
+        if let RawEntryMut::Vacant(place) = at.from_key_hashed_nocheck(self.hash, &key) {
+            place.insert_hashed_nocheck(self.hash, key, seen);
+        }
         let count = &self.kept.count;
         count.fetch_add(1, Ordering::Relaxed);
         while count.load(Ordering::Relaxed) > self.kept.most && self.shard.len() > 1 {
             self.pop();
-        }
-    }
-
-    fn take(&mut self, key: &K, is_it: impl FnOnce(&V) -> bool) -> Option<V> {
-        let at = self.shard.raw_entry_mut();
-        match at.from_key_hashed_nocheck(self.hash, key) {
-            RawEntryMut::Occupied(entry) if is_it(&entry.get().value) => {
-                self.kept.count.fetch_sub(1, Ordering::Relaxed);
-                Some(entry.remove().value)
-            }
-            _ => None,
         }
     }
 
@@ -239,7 +270,9 @@ mod tests {
         Get(u8),
         GetOrInsert(u8),
         Insert(u8),
+        InsertIf(u8, bool),
         Remove(u8),
+        Has(u8),
         Wait(u64),
     }
 
@@ -249,7 +282,9 @@ mod tests {
             key.clone().prop_map(Step::Get),
             key.clone().prop_map(Step::GetOrInsert),
             key.clone().prop_map(Step::Insert),
-            key.prop_map(Step::Remove),
+            (key.clone(), any::<bool>()).prop_map(|(key, is_there)| Step::InsertIf(key, is_there)),
+            key.clone().prop_map(Step::Remove),
+            key.prop_map(Step::Has),
             (0..12_u64).prop_map(Step::Wait),
         ]
     }
@@ -297,6 +332,18 @@ mod tests {
                         Step::Insert(key) => {
                             model.insert(key, number, most);
                             kept.insert(key, number);
+                        }
+                        Step::InsertIf(key, if_there) => {
+                            let expected = model.get(key).is_some() == if_there;
+                            if expected {
+                                model.insert(key, number, most);
+                            }
+                            let may = |there: Option<&usize>| there.is_some() == if_there;
+                            assert_eq!(kept.insert_if(key, number, may), expected);
+                        }
+                        Step::Has(key) => {
+                            let expected = model.0.iter().any(|it| it.0 == key);
+                            assert_eq!(kept.has(&key), expected);
                         }
                         Step::Remove(key) => {
                             let there = model.get(key);
@@ -356,6 +403,27 @@ mod tests {
         assert_eq!(kept.tidy(), 1);
         advance(IDLE).await;
         assert_eq!(kept.tidy(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_was_not_seen_for_long_is_gone_before_it_is_taken_out() {
+        let kept = Kept::new(1000, IDLE);
+        for key in 0..10 * AT_ONCE {
+            kept.insert(key, key);
+        }
+        advance(IDLE).await;
+        let last = 10 * AT_ONCE - 1;
+        assert_eq!(
+            kept.get(&last),
+            None,
+            "one of those that it did not take out yet"
+        );
+        assert_eq!(kept.get_or_insert_with(last - 1, || 7), 7);
+        assert!(!kept.has(&(last - 2)));
+        assert_eq!(kept.remove(&(last - 3)), None);
+        kept.insert(last - 4, 7);
+        assert!(kept.count.load(Ordering::Relaxed) > 2);
+        assert_eq!(kept.tidy(), 2);
     }
 
     /// Looks back when it is dropped, which would never end under the lock.

@@ -124,12 +124,14 @@ impl Cells {
     /// Moves a cell that got a token, which ends then, among the users, if the place under its key is
     /// still its own: a cell that was ended, or had to leave while its mint was in flight, stays out.
     pub fn promote(&self, key: UserKey, cell: &Arc<UserCell>, end: Instant) {
-        let found = self.find(key);
-        if !cell.is_retired() && found.is_some_and(|found| Arc::ptr_eq(&found, cell)) {
-            self.place(key, cell, Some(self.live.count_until(end)));
-            self.arriving
-                .remove_if(&key, |found| Arc::ptr_eq(found, cell));
-            self.leave_if_retired(key, cell);
+        let is_it = |found: &Arc<UserCell>| Arc::ptr_eq(found, cell);
+        let arrives = self.arriving.get(&key).as_ref().is_some_and(is_it);
+        let counted = Some(self.live.count_until(end));
+        let is_placed = self.place(key, cell, counted, |there| {
+            there.map_or(arrives, |user| is_it(&user.cell))
+        });
+        if is_placed {
+            self.arriving.remove_if(&key, is_it);
         }
     }
 
@@ -139,23 +141,26 @@ impl Cells {
         let counts_for_it = |user: &Resident| {
             Arc::ptr_eq(&user.cell, cell) && user.counted.as_ref().map(Counted::end) == end
         };
-        if cell.discard(token) && self.users.look(&key, counts_for_it) == Some(true) {
-            self.place(key, cell, None);
-            self.leave_if_retired(key, cell);
+        if cell.discard(token) {
+            self.place(key, cell, None, |there| there.is_some_and(counts_for_it));
         }
     }
 
-    fn place(&self, key: UserKey, cell: &Arc<UserCell>, counted: Option<Counted>) {
-        let cell = Arc::clone(cell);
-        self.users.insert(key, Resident { cell, counted });
-    }
-
-    /// `end` may have run just before the cell was placed: it retires first, so this look sees it.
-    fn leave_if_retired(&self, key: UserKey, cell: &Arc<UserCell>) {
-        if cell.is_retired() {
-            self.users
-                .remove_if(&key, |user| Arc::ptr_eq(&user.cell, cell));
-        }
+    /// Puts a cell among the users, if it `may` take the place of who is there: whether it did. Not one
+    /// that was ended: who ends one retires it before taking it out, so a look under the lock misses none.
+    fn place(
+        &self,
+        key: UserKey,
+        cell: &Arc<UserCell>,
+        counted: Option<Counted>,
+        may: impl FnOnce(Option<&Resident>) -> bool,
+    ) -> bool {
+        let resident = Resident {
+            cell: Arc::clone(cell),
+            counted,
+        };
+        let may = |there: Option<&Resident>| may(there) && !cell.is_retired();
+        self.users.insert_if(key, resident, may)
     }
 
     /// Retires a user's cells and takes them out, with the tokens they held.

@@ -53,7 +53,8 @@ impl<E> Flight<E> {
 /// Where the loads of a cell wait for each other.
 pub(super) type Runway<E> = Mutex<Flight<E>>;
 
-/// The one who may load. Who comes last takes the runway away, if there is nothing to remember.
+/// The one who may load. The last one takes the runway away, if there is nothing to remember and
+/// nobody else has it in hand; else the next one does.
 pub(super) struct Flying<T, E> {
     cell: Arc<ExpiringCell<T, E>>,
     flight: OwnedMutexGuard<Flight<E>>,
