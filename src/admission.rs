@@ -106,6 +106,15 @@ impl Admissions {
         &self.tenants
     }
 
+    /// Drops what nobody asked for in long, here and in what is left of the configuration before.
+    pub fn tidy(&self) {
+        self.remembered.tidy();
+        if let Some(before) = &self.before {
+            before.tidy();
+        }
+        self.asked.tidy();
+    }
+
     /// What was logged out.
     pub fn ended(&self) -> &Arc<Ended> {
         &self.ended
@@ -133,7 +142,7 @@ impl Admissions {
     pub fn was_proven(&self, presented: &Presented<'_>) -> bool {
         let digest = self.sessions.digest(presented);
         let before = self.before.as_ref().zip(digest);
-        before.is_some_and(|(before, digest)| before.look(&digest, |_| ()).is_some())
+        before.is_some_and(|(before, digest)| before.has(&digest))
     }
 
     /// Proves, maps and remembers. Calls an issuer or a portal at most, never a tenant.

@@ -31,6 +31,10 @@ impl Asked {
     pub fn new(capacity: u64, idle: Duration) -> Self {
         Self(Kept::new(capacity.min(MOST), idle))
     }
+
+    pub fn tidy(&self) {
+        self.0.tidy();
+    }
 }
 
 impl Admissions {

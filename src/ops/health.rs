@@ -51,8 +51,10 @@ pub(super) async fn readyz(State(live): State<Arc<Live>>) -> Response {
     json(status, &body)
 }
 
-/// Brings the gauges up to date that nobody sets when they change.
+/// Brings the gauges up to date that nobody sets when they change, and lets go of the sessions that
+/// nobody showed for long.
 pub(super) fn measure(app: &App) {
+    app.admissions.tidy();
     metrics::cached_users().set(app.broker.cached_users() as f64);
     app.broker.measure();
     for standing in app.standings() {

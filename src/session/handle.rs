@@ -30,7 +30,8 @@ const PREFIX: &str = "qtbs_";
 /// 256 random bits, as base64url.
 const RANDOM_BYTES: usize = 32;
 const RANDOM_CHARS: usize = 43;
-/// One that ended is still told from one that never was, for so many times the longest life.
+/// One that ended is still told from one that never was, for as long as it could have lived: it stays for
+/// so many times the longest life.
 const REMEMBERED: u32 = 2;
 /// When to come back while the store is away.
 const STORE_RETRY: Duration = Duration::from_secs(1);
@@ -177,9 +178,13 @@ impl Handles {
             return Ok(Arc::clone(handle));
         }
         let unknown = match here {
-            Some(_) => SessionError::Expired,
-            None => SessionError::UnknownHandle,
+            Some(handle) if !handle.ended_long_ago() => SessionError::Expired,
+            _ => SessionError::UnknownHandle,
         };
+        if unknown == SessionError::UnknownHandle {
+            // Whoever shows a dead one again and again would keep it in the place of one that lives.
+            self.kept.remove(&key);
+        }
         let Some(tier) = &self.tier else {
             return Err(unknown);
         };
@@ -262,6 +267,11 @@ impl Handle {
         let age = wall.duration_since(began).unwrap_or_default();
         handle.seen[1].store(millis(age), Ordering::Release);
         handle
+    }
+
+    /// Whether it ended before as much time as its life had.
+    fn ended_long_ago(&self) -> bool {
+        self.ends_at.elapsed() >= self.ends_at - self.began_at
     }
 
     /// Whether it still lives, by both clocks; if so, it was seen just now.
@@ -373,6 +383,22 @@ mod tests {
         advance(SECOND).await;
         assert_eq!(shown(&handles, &short).await, Err(SessionError::Expired));
         assert_eq!(shown(&handles, &long).await, Ok(()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_shows_a_dead_one_does_not_keep_it() {
+        let handles = handles(10);
+        let handle = handles.make(grant(), Some(5 * SECOND)).await.unwrap();
+        for _ in 0..5 {
+            advance(SECOND).await;
+        }
+        for _ in 0..5 {
+            assert_eq!(shown(&handles, &handle).await, Err(SessionError::Expired));
+            advance(SECOND).await;
+        }
+        let unknown = Err(SessionError::UnknownHandle);
+        assert_eq!(shown(&handles, &handle).await, unknown);
+        assert_eq!(handles.kept.tidy(), 0);
     }
 
     #[tokio::test]
