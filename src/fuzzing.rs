@@ -64,9 +64,10 @@ pub fn stored_token(value: &[u8], left: Duration) -> Option<UserToken> {
     tier::open(Found::Value(Zeroizing::new(value.to_vec()), left))
 }
 
-/// Whether a handle as another replica stored it lives; `None` if it is none.
-pub fn stored_handle(value: &[u8], idle: Duration) -> Option<bool> {
-    handle::tier::open([0; 32], value, idle).map(|handle| handle.touch())
+/// Whether a handle as another replica stored it, in a place that stands for `left`, lives; `None` if it
+/// is none.
+pub fn stored_handle(value: &[u8], idle: Duration, left: Duration) -> Option<bool> {
+    handle::tier::open([0; 32], value, idle, left).map(|handle| handle.touch())
 }
 
 #[cfg(test)]

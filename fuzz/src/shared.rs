@@ -27,7 +27,7 @@ pub fn run(data: &[u8]) -> bool {
     match what {
         "sealed" => sealed(value),
         "token" => token(value, seconds),
-        "handle" => stored_handle(value, seconds).is_some(),
+        "handle" => stored_handle(value, seconds, seconds).is_some(),
         "logout" => told(Kind::Tombstone, value),
         "dead" => told(Kind::DeadToken, value),
         "session" => told(Kind::EndedSession, value),

@@ -30,8 +30,8 @@ const PREFIX: &str = "qtbs_";
 /// 256 random bits, as base64url.
 const RANDOM_BYTES: usize = 32;
 const RANDOM_CHARS: usize = 43;
-/// One that ended is still told from one that never was, for as long as it could have lived: it stays for
-/// so many times the longest life.
+/// One that ended is still told from one that never was: it is kept for so many times the longest life
+/// after it was seen last.
 const REMEMBERED: u32 = 2;
 /// When to come back while the store is away.
 const STORE_RETRY: Duration = Duration::from_secs(1);
@@ -136,14 +136,8 @@ impl Handles {
         let life = life.map_or(self.rules.ttl, |life| life.min(self.rules.ttl));
         let began = clock::now();
         let key = key(&text);
-        let handle = Arc::new(Handle::new(
-            key,
-            grant,
-            self.rules.idle,
-            began,
-            began + life,
-        ));
-        let ends = handle.ends;
+        let (idle, ends) = (self.rules.idle, began + life);
+        let handle = Arc::new(Handle::new(key, grant, idle, (began, ends), life));
         self.kept.insert(key, Arc::clone(&handle));
         if let Some(tier) = &self.tier {
             tier.put(&handle).await;
@@ -174,17 +168,19 @@ impl Handles {
     /// replica.
     async fn find(&self, key: [u8; 32]) -> Result<Arc<Handle>, SessionError> {
         let here = self.kept.get(&key);
-        if let Some(handle) = here.as_ref().filter(|handle| self.touch(handle)) {
-            return Ok(Arc::clone(handle));
+        if let Some(handle) = &here {
+            if self.touch(handle) {
+                return Ok(Arc::clone(handle));
+            }
+            // No other replica knows better, whatever the clocks say by now.
+            if let Some(ago) = handle.ended_ago(Instant::now(), clock::now()) {
+                return Err(self.dead(handle, ago));
+            }
         }
         let unknown = match here {
-            Some(handle) if !handle.ended_long_ago() => SessionError::Expired,
-            _ => SessionError::UnknownHandle,
+            Some(_) => SessionError::Expired,
+            None => SessionError::UnknownHandle,
         };
-        if unknown == SessionError::UnknownHandle {
-            // Whoever shows a dead one again and again would keep it in the place of one that lives.
-            self.kept.remove(&key);
-        }
         let Some(tier) = &self.tier else {
             return Err(unknown);
         };
@@ -205,6 +201,17 @@ impl Handles {
         self.kept.insert(key, Arc::clone(&handle));
         tier.touch(&handle);
         Ok(handle)
+    }
+
+    /// What is said of one that ended. Whoever shows it for ever does not keep it in the place of one that
+    /// lives.
+    fn dead(&self, handle: &Arc<Handle>, ago: Duration) -> SessionError {
+        if ago < self.rules.ttl {
+            return SessionError::Expired;
+        }
+        self.kept
+            .remove_if(&handle.key, |found| Arc::ptr_eq(found, handle));
+        SessionError::UnknownHandle
     }
 
     pub(super) async fn authenticate(&self, table: u32, token: Token<'_>) -> Outcome {
@@ -244,12 +251,13 @@ fn key(handle: &str) -> [u8; 32] {
 }
 
 impl Handle {
+    /// One that lives for so long from now on, by the clock that never jumps.
     fn new(
         key: [u8; 32],
         grant: HandleGrant,
         idle: Duration,
-        began: SystemTime,
-        ends: SystemTime,
+        (began, ends): (SystemTime, SystemTime),
+        left: Duration,
     ) -> Self {
         let (now, wall) = (Instant::now(), clock::now());
         let handle = Self {
@@ -259,7 +267,7 @@ impl Handle {
             began,
             ends,
             began_at: now,
-            ends_at: now + ends.duration_since(wall).unwrap_or_default(),
+            ends_at: now + left,
             seen: Default::default(),
             written: Mutex::default(),
         };
@@ -269,9 +277,16 @@ impl Handle {
         handle
     }
 
-    /// Whether it ended before as much time as its life had.
-    fn ended_long_ago(&self) -> bool {
-        self.ends_at.elapsed() >= self.ends_at - self.began_at
+    /// How long it lives yet, by both clocks.
+    fn left(&self) -> Duration {
+        let by_wall = self.ends.duration_since(clock::now()).unwrap_or_default();
+        by_wall.min(self.ends_at.saturating_duration_since(Instant::now()))
+    }
+
+    /// How long ago it ended by either clock, if it did. That it rested for too long is no end by itself.
+    fn ended_ago(&self, now: Instant, wall: SystemTime) -> Option<Duration> {
+        let by_wall = wall.duration_since(self.ends).ok();
+        by_wall.max(now.checked_duration_since(self.ends_at))
     }
 
     /// Whether it still lives, by both clocks; if so, it was seen just now.
@@ -285,7 +300,7 @@ impl Handle {
             age.saturating_sub(Duration::from_millis(seen.load(Ordering::Acquire)))
         };
         let idle = ages.iter().zip(&self.seen).map(rested).max();
-        if now >= self.ends_at || wall >= self.ends || idle >= Some(self.idle) {
+        if self.ended_ago(now, wall).is_some() || idle >= Some(self.idle) {
             return false;
         }
         for (age, seen) in ages.iter().zip(&self.seen) {
@@ -389,12 +404,10 @@ mod tests {
     async fn who_shows_a_dead_one_does_not_keep_it() {
         let handles = handles(10);
         let handle = handles.make(grant(), Some(5 * SECOND)).await.unwrap();
-        for _ in 0..5 {
-            advance(SECOND).await;
-        }
-        for _ in 0..5 {
+        advance(5 * SECOND).await;
+        for _ in 0..8 {
             assert_eq!(shown(&handles, &handle).await, Err(SessionError::Expired));
-            advance(SECOND).await;
+            advance(IDLE).await;
         }
         let unknown = Err(SessionError::UnknownHandle);
         assert_eq!(shown(&handles, &handle).await, unknown);

@@ -9,6 +9,8 @@ use qlik_token_broker::simulator::{Call, Fault, Simulator};
 use serde_json::{Value, json};
 
 use super::harness::{Broker, KEY, jump, refused, sha256, subject, tenant_table, token, world};
+use super::redis::available;
+use super::shared::{ENCRYPTION_KEY, Site};
 
 const HALF_AN_HOUR: Duration = Duration::from_secs(1800);
 
@@ -81,6 +83,14 @@ async fn c48_a_tenant_whose_clock_is_behind_gives_no_token_that_has_ended() {
     );
 }
 
+/// A handle of ann's.
+async fn registered(broker: &Broker) -> String {
+    let request = broker.post("/sessions").bearer_auth(KEY);
+    let answer = request.json(&json!({"user_lookup": subject("ann")}));
+    let body: Value = answer.send().await.unwrap().json().await.unwrap();
+    body["session"].as_str().unwrap().to_owned()
+}
+
 /// The user's token lives on in the cache, and that is of no use to the session that ended.
 #[tokio::test]
 async fn an_ended_session_gets_no_token_although_one_is_cached() {
@@ -92,13 +102,7 @@ async fn an_ended_session_gets_no_token_although_one_is_cached() {
     );
     let broker = Broker::start(&(tables + &tenant_table("acme", &tenant.url())));
     let broker = broker.forgetting_connections();
-    let register = async || {
-        let request = broker.post("/sessions").bearer_auth(KEY);
-        let answer = request.json(&json!({"user_lookup": subject("ann")}));
-        let body: Value = answer.send().await.unwrap().json().await.unwrap();
-        body["session"].as_str().unwrap().to_owned()
-    };
-    let (idle, busy) = (register().await, register().await);
+    let (idle, busy) = (registered(&broker).await, registered(&broker).await);
     let first = token(broker.ask_as(&idle)).await;
     for _ in 0..6 {
         assert_eq!(token(broker.ask_as(&busy)).await.id, first.id);
@@ -114,4 +118,32 @@ async fn an_ended_session_gets_no_token_although_one_is_cached() {
         "which is still cached"
     );
     assert_eq!(tenant.calls(Call::Any), 1);
+}
+
+/// Redis has it for as long again, to tell that it ended.
+#[tokio::test]
+async fn c48_a_clock_set_back_makes_no_ended_handle_look_alive_on_any_replica() {
+    if !available() {
+        return;
+    }
+    let site = Site::new().await;
+    let config = site.config(&[("k1", ENCRYPTION_KEY)]);
+    let config = config.replace("idle = '1s'", "ttl = '10m'\nidle = '10m'");
+    let broker = async || Broker::start_shared(&config).await.forgetting_connections();
+    let (here, there) = (broker().await, broker().await);
+    let first = registered(&here).await;
+    token(here.ask_as(&first)).await;
+    jump(601).await;
+    refused(here.ask_as(&first), 401, "session_expired").await;
+
+    let second = registered(&here).await;
+    for key in site.redis.keys() {
+        let minute_to_live = b"660000".as_slice();
+        site.redis
+            .command(&[b"PEXPIRE", &key, minute_to_live])
+            .unwrap();
+    }
+    token(there.ask_as(&second)).await;
+    jump(61).await;
+    refused(there.ask_as(&second), 401, "session_expired").await;
 }

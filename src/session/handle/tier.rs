@@ -56,8 +56,7 @@ impl Tier {
         };
         // That it ended can be told for a while.
         let whole = handle.ends.duration_since(handle.began).unwrap_or_default();
-        let left = handle.ends.duration_since(now).unwrap_or_default();
-        let life = left + whole * (REMEMBERED - 1);
+        let life = handle.left() + whole * (REMEMBERED - 1);
         let put = Write::Put(Kind::Handle, handle.key, Zeroizing::new(value), life);
         self.shared.write(vec![put]).await;
     }
@@ -80,10 +79,10 @@ impl Tier {
     /// The handle, if a replica knows it and it has not rested for too long.
     pub async fn get(&self, key: [u8; 32], idle: Duration) -> Result<Option<Handle>, Away> {
         let outages = self.shared.outages();
-        let Found::Value(value, _) = self.shared.get(Kind::Handle, &key).await? else {
+        let Found::Value(value, stands) = self.shared.get(Kind::Handle, &key).await? else {
             return Ok(None);
         };
-        let handle = open(key, &value, idle);
+        let handle = open(key, &value, idle, stands);
         if let Some(handle) = &handle {
             *handle.written() = Some((Instant::now(), outages));
         }
@@ -97,7 +96,14 @@ impl Handle {
     }
 }
 
-pub(crate) fn open(key: [u8; 32], value: &[u8], idle: Duration) -> Option<Handle> {
+/// `stands`: for how long it is still stored. By that it is known how long it lives yet where a clock is
+/// wrong.
+pub(crate) fn open(
+    key: [u8; 32],
+    value: &[u8],
+    idle: Duration,
+    stands: Duration,
+) -> Option<Handle> {
     let stored: Stored = serde_json::from_slice(value).ok()?;
     let field = [LookupField::UserId, LookupField::Subject]
         .into_iter()
@@ -113,7 +119,11 @@ pub(crate) fn open(key: [u8; 32], value: &[u8], idle: Duration) -> Option<Handle
     let (began, ends) = (date(stored.began), date(stored.ends));
     // It has ended, and says so.
     let ends = if rests_too_long { began } else { ends };
-    Some(Handle::new(key, grant, idle, began, ends))
+    let whole = ends.duration_since(began).unwrap_or_default();
+    let by_store = stands.saturating_sub(whole.saturating_mul(REMEMBERED - 1));
+    let by_wall = ends.duration_since(clock::now()).unwrap_or_default();
+    let left = by_wall.min(by_store);
+    Some(Handle::new(key, grant, idle, (began, ends), left))
 }
 
 fn since_1970(time: SystemTime) -> u64 {
