@@ -47,10 +47,11 @@ pub struct Admissions {
     audit: Arc<Audit>,
     ended: Arc<Ended>,
     deny: DenyList,
+    /// Those of the configurations before as well, which were proven and are judged anew.
     remembered: Arc<Kept<[u8; 32], Arc<Admission>>>,
+    /// 1 more per reload.
+    generation: u32,
     asked: Asked,
-    /// What the admissions of the configuration before remembered.
-    before: Option<Arc<Kept<[u8; 32], Arc<Admission>>>>,
 }
 
 /// What [`Admissions`] are made of.
@@ -90,9 +91,12 @@ impl Admissions {
             audit,
             ended,
             deny: DenyList::default(),
-            remembered: Arc::new(Kept::new(capacity, idle)),
+            remembered: previous.map_or_else(
+                || Arc::new(Kept::new(capacity, idle)),
+                |previous| Arc::clone(&previous.remembered),
+            ),
+            generation: previous.map_or(0, |previous| previous.generation.wrapping_add(1)),
             asked: Asked::new(capacity, idle),
-            before: previous.map(|previous| Arc::clone(&previous.remembered)),
         }
     }
 
@@ -106,12 +110,9 @@ impl Admissions {
         &self.tenants
     }
 
-    /// Drops what nobody asked for in long, here and in what is left of the configuration before.
+    /// Drops what nobody asked for in long.
     pub fn tidy(&self) {
         self.remembered.tidy();
-        if let Some(before) = &self.before {
-            before.tidy();
-        }
         self.asked.tidy();
     }
 
@@ -128,7 +129,8 @@ impl Admissions {
         let Some(digest) = self.sessions.digest(presented) else {
             return Ok(None);
         };
-        let Some(known) = self.remembered.get(&digest) else {
+        let known = self.remembered.get(&digest);
+        let Some(known) = known.filter(|known| known.generation == self.generation) else {
             return Ok(None);
         };
         if self.still_admitted(&known, clock::now()).await? {
@@ -138,11 +140,10 @@ impl Admissions {
         Ok(None)
     }
 
-    /// Whether it was proven under the configuration before, so that judging it again is no favour.
+    /// Whether it was proven under a configuration before, so that judging it again is no favour.
     pub fn was_proven(&self, presented: &Presented<'_>) -> bool {
         let digest = self.sessions.digest(presented);
-        let before = self.before.as_ref().zip(digest);
-        before.is_some_and(|(before, digest)| before.has(&digest))
+        digest.is_some_and(|digest| self.remembered.has(&digest))
     }
 
     /// Proves, maps and remembers. Calls an issuer or a portal at most, never a tenant.
@@ -200,6 +201,7 @@ impl Admissions {
             })),
         };
         let admission = Admission {
+            generation: self.generation,
             table: person.table,
             scope_is_fixed,
             ambient: person.ambient,

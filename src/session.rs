@@ -171,9 +171,8 @@ impl Sessions {
     }
 
     /// A table by its place, as [`Person::table`] names it.
-    pub fn table(&self, index: u32) -> Option<&Table> {
-        let index = usize::try_from(index).ok()?;
-        self.tables.get(index).map(|table| &**table)
+    pub fn table(&self, index: u16) -> Option<&Table> {
+        self.tables.get(usize::from(index)).map(|table| &**table)
     }
 
     /// All tables.
@@ -212,7 +211,7 @@ impl Sessions {
             Authorization::Absent => None,
             _ => Some("no session table looks at it"),
         };
-        for (index, table) in (0..).zip(&self.tables) {
+        for (index, table) in (0..=u16::MAX).zip(&self.tables) {
             match table.authenticate(index, presented, now, logout).await {
                 Outcome::NotMine("") => {}
                 Outcome::NotMine(why) => seen = Some(why),
@@ -229,7 +228,7 @@ impl Sessions {
     }
 
     /// Whether a remembered verification still holds.
-    pub async fn still_holds(&self, table: u32, validity: &Validity, now: SystemTime) -> bool {
+    pub async fn still_holds(&self, table: u16, validity: &Validity, now: SystemTime) -> bool {
         if now >= validity.until {
             return false;
         }

@@ -27,7 +27,9 @@ pub enum Admitted {
 /// A person's session with everything that was found out about it.
 #[derive(Debug)]
 pub struct Admission {
-    pub(super) table: u32,
+    /// That of the [`Admissions`](super::Admissions) that let it in.
+    pub(super) generation: u32,
+    pub(super) table: u16,
     pub(super) scope_is_fixed: bool,
     pub(super) ambient: bool,
     pub(super) mark: Mark,

@@ -214,7 +214,7 @@ impl Handles {
         SessionError::UnknownHandle
     }
 
-    pub(super) async fn authenticate(&self, table: u32, token: Token<'_>) -> Outcome {
+    pub(super) async fn authenticate(&self, table: u16, token: Token<'_>) -> Outcome {
         let Some(random) = token.text.strip_prefix(PREFIX) else {
             return Outcome::NotMine("it is no handle");
         };

@@ -100,7 +100,7 @@ impl Introspection {
 
     pub(super) async fn authenticate(
         &self,
-        table: u32,
+        table: u16,
         token: Token<'_>,
         logout: Option<SystemTime>,
     ) -> Outcome {

@@ -117,7 +117,7 @@ impl Jwt {
 
     pub(super) async fn authenticate(
         &self,
-        table: u32,
+        table: u16,
         token: Token<'_>,
         now: SystemTime,
     ) -> Outcome {
@@ -141,7 +141,7 @@ impl Jwt {
 
     async fn verify(
         &self,
-        table: u32,
+        table: u16,
         unverified: Unverified<'_>,
         ambient: bool,
         now: SystemTime,

@@ -103,7 +103,7 @@ impl PortalCheck {
 
     pub(super) async fn authenticate(
         &self,
-        table: u32,
+        table: u16,
         presented: &Presented<'_>,
         logout: Option<SystemTime>,
     ) -> Outcome {

@@ -22,7 +22,7 @@ pub enum Caller {
 #[derive(Debug)]
 pub struct Person {
     /// Which table verified it.
-    pub table: u32,
+    pub table: u16,
     /// Who it is.
     pub who: Who,
     /// Whether the browser or a proxy added the credential by itself: then the request needs a

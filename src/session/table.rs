@@ -8,7 +8,7 @@ use super::{Authenticator, Authorization, Outcome, Presented, SessionError, Tabl
 impl Table {
     pub(super) async fn authenticate(
         &self,
-        index: u32,
+        index: u16,
         presented: &Presented<'_>,
         now: SystemTime,
         logout: Option<SystemTime>,

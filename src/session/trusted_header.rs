@@ -55,7 +55,7 @@ impl TrustedHeader {
 
     pub(super) fn authenticate(
         &self,
-        table: u32,
+        table: u16,
         presented: &Presented<'_>,
         now: SystemTime,
     ) -> Outcome {
