@@ -114,7 +114,7 @@ impl Broker {
             ..
         } = settings;
         let seats = previous.map_or_else(
-            || Arc::new(Seats::new(Cells::new(max_users, idle, renewal_pause))),
+            || Arc::new(Seats::new(Cells::new(max_users, idle, renewal_pause), idle)),
             |previous| Arc::clone(&previous.seats),
         );
         let desk = |clients: TenantClients| {

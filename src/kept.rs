@@ -20,7 +20,8 @@ use tokio::time::Instant;
 const SHARD: usize = 1024;
 /// More locks than cores that want one at the same moment.
 const MOST_SHARDS: usize = 64;
-/// A look takes out so many at most who were not seen for long, so that none pays for all of them.
+/// A look takes out no more who were not seen for long, beside those in its own way, so that none pays
+/// for all of them.
 const AT_ONCE: usize = 64;
 
 /// See the module.
@@ -150,7 +151,7 @@ impl<K: Hash + Eq, V> Kept<K, V> {
     /// Drops who was not seen for long, which else happens when others are looked for. How many stay.
     pub fn tidy(&self) -> u64 {
         for shard in &self.shards {
-            while self.lock(shard, 0).gone.len() == AT_ONCE {}
+            while self.lock(shard).gone.len() == AT_ONCE {}
         }
         self.count.load(Ordering::Relaxed) as u64
     }
@@ -160,17 +161,19 @@ impl<K: Hash + Eq, V> Kept<K, V> {
         // By two bytes that the map in the shard does not go by, which takes the first and the last ones.
         let [_, high, low, ..] = hash.to_be_bytes();
         let number = usize::from(u16::from_be_bytes([high, low])) % self.shards.len();
-        self.lock(&self.shards[number], hash)
+        let mut open = self.lock(&self.shards[number]);
+        open.hash = hash;
+        open
     }
 
-    fn lock<'a>(&'a self, shard: &'a Mutex<Shard<K, V>>, hash: u64) -> Open<'a, K, V> {
+    fn lock<'a>(&'a self, shard: &'a Mutex<Shard<K, V>>) -> Open<'a, K, V> {
         let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
         let now = millis(self.started.elapsed());
         let mut open = Open {
             shard,
             gone: Vec::new(),
             kept: self,
-            hash,
+            hash: 0,
             now,
             since: (now + 1).saturating_sub(self.idle.load(Ordering::Relaxed)),
         };
@@ -189,6 +192,7 @@ struct Open<'a, K, V> {
     /// Who leaves is dropped after the lock.
     gone: Vec<V>,
     kept: &'a Kept<K, V>,
+    /// Of the key that is looked for.
     hash: u64,
     now: u64,
     /// Who was not seen since is not there any more.
@@ -227,9 +231,9 @@ impl<K: Hash + Eq, V> Open<'_, K, V> {
         let at = self.shard.raw_entry_mut();
         if let RawEntryMut::Vacant(place) = at.from_key_hashed_nocheck(self.hash, &key) {
             place.insert_hashed_nocheck(self.hash, key, seen);
+            self.kept.count.fetch_add(1, Ordering::Relaxed);
         }
         let count = &self.kept.count;
-        count.fetch_add(1, Ordering::Relaxed);
         while count.load(Ordering::Relaxed) > self.kept.most && self.shard.len() > 1 {
             self.pop();
         }

@@ -110,21 +110,16 @@ impl Cells {
             return cell;
         }
         let new = self.arriving.get_or_insert_with(key, Arc::default);
-        // One may have been promoted between the two looks: the older cell is the one.
-        match self.user(key) {
-            Some(cell) if !Arc::ptr_eq(&cell, &new) => {
-                self.arriving
-                    .remove_if(&key, |found| Arc::ptr_eq(found, &new));
-                cell
-            }
-            _ => new,
-        }
+        // One may have been promoted between the two looks: the older cell is the one. The new one stays
+        // behind, since somebody else may have got it.
+        self.user(key).unwrap_or(new)
     }
 
     /// Moves a cell that got a token, which ends then, among the users, if the place under its key is
     /// still its own: a cell that was ended, or had to leave while its mint was in flight, stays out.
     pub fn promote(&self, key: UserKey, cell: &Arc<UserCell>, end: Instant) {
         let is_it = |found: &Arc<UserCell>| Arc::ptr_eq(found, cell);
+        // Who ends it between here and there retires it first.
         let arrives = self.arriving.get(&key).as_ref().is_some_and(is_it);
         let counted = Some(self.live.count_until(end));
         let is_placed = self.place(key, cell, counted, |there| {
@@ -159,15 +154,15 @@ impl Cells {
             cell: Arc::clone(cell),
             counted,
         };
-        let may = |there: Option<&Resident>| may(there) && !cell.is_retired();
-        self.users.insert_if(key, resident, may)
+        let is_free = |there: Option<&Resident>| may(there) && !cell.is_retired();
+        self.users.insert_if(key, resident, is_free)
     }
 
     /// Retires a user's cells and takes them out, with the tokens they held.
     pub fn end(&self, key: UserKey) -> Vec<Ended> {
         self.ended.insert(key, Instant::now() + self.ended_for);
         // `promote` adds to the users before it leaves the arriving: looking in this order, a cell
-        // on its way cannot be missed. Retiring comes before removing, see `promote`.
+        // on its way cannot be missed. Retiring comes before removing, see `place`.
         let retire = |cell: Arc<UserCell>| {
             let held = cell.retire();
             (cell, held)
@@ -260,6 +255,65 @@ mod tests {
             value.clone(),
             scopes,
         )
+    }
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn cells() -> (Cells, UserKey) {
+        (Cells::new(10, HOUR, HOUR), UserKey::from_digest([7; 32]))
+    }
+
+    fn is_user(cells: &Cells, key: UserKey, cell: &Arc<UserCell>) -> bool {
+        cells.user(key).is_some_and(|user| Arc::ptr_eq(&user, cell))
+    }
+
+    #[tokio::test]
+    async fn a_cell_that_was_ended_is_not_placed_and_takes_nobodys_place() {
+        let (cells, key) = cells();
+        let end = Instant::now() + HOUR;
+        let first = cells.find_or_add(key);
+        first.retire();
+        cells.promote(key, &first, end);
+        assert!(
+            cells.user(key).is_none(),
+            "it is ended, and not yet taken out"
+        );
+        assert_eq!(cells.end(key).len(), 1);
+        let second = cells.find_or_add(key);
+        assert!(!Arc::ptr_eq(&first, &second));
+        cells.promote(key, &second, end);
+        cells.promote(key, &first, end);
+        assert!(is_user(&cells, key, &second));
+        assert_eq!((cells.live(), cells.arriving.tidy()), (1, 0));
+        cells.end_this(key, &first);
+        assert!(is_user(&cells, key, &second));
+        assert_eq!(cells.end(key).len(), 1);
+        assert!(second.is_retired());
+        assert_eq!((cells.live(), cells.users.tidy()), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn a_cell_that_had_to_leave_is_not_placed() {
+        let (cells, key) = cells();
+        let cell = cells.find_or_add(key);
+        cells.arriving.remove(&key);
+        cells.promote(key, &cell, Instant::now() + HOUR);
+        assert!(cells.find(key).is_none());
+    }
+
+    #[tokio::test]
+    async fn a_user_counts_once_until_its_last_token_ends() {
+        let (cells, key) = cells();
+        let cell = cells.find_or_add(key);
+        let (first, second) = (Instant::now() + HOUR, Instant::now() + 2 * HOUR);
+        cells.promote(key, &cell, first);
+        cells.promote(key, &cell, second);
+        assert_eq!(cells.live(), 1);
+        let resident = |users: &Resident| users.counted.as_ref().map(Counted::end);
+        assert_eq!(
+            cells.users.look(&key, resident),
+            Some(Some(cells.live.second_of(second)))
+        );
     }
 
     proptest! {

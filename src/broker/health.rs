@@ -69,7 +69,7 @@ impl TenantClients {
 }
 
 impl Broker {
-    /// Users with a cached token that lives. Cheap, however many they are.
+    /// Users with a cached token that lives. However many they are, only those who leave are looked at.
     pub fn cached_users(&self) -> u64 {
         self.seats.cells.live()
     }

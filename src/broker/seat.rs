@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::time::Instant;
@@ -13,8 +14,9 @@ use crate::digest;
 use crate::mapping::Profile;
 use crate::tenant::Grant;
 
-/// A seat that is used looks its cell up this often, so that the map sees who is active. In seconds.
-const TOUCH_EVERY: u32 = 30;
+/// A seat that is used looks its cell up this often, so that the map sees who is active; more often where
+/// who rests for less is forgotten.
+const TOUCH_EVERY: Duration = Duration::from_secs(30);
 
 /// A grant and the cell last seen under its key. Small: each session of a million users has one.
 #[derive(Debug)]
@@ -27,7 +29,7 @@ pub struct Seat {
     cell: ArcSwap<UserCell>,
     /// The number of logouts when the cell was last looked up: it may begin anew, but not so soon.
     logouts_seen: AtomicU32,
-    /// When that was, in seconds since the seats were set up.
+    /// When that was, in milliseconds since the seats were set up: it may begin anew, but not so soon.
     touched: AtomicU32,
 }
 
@@ -94,14 +96,18 @@ pub(super) struct Seats {
     pub cells: Arc<Cells>,
     logouts: AtomicU32,
     started: Instant,
+    /// In milliseconds.
+    touch_every: u32,
 }
 
 impl Seats {
-    pub fn new(cells: Cells) -> Self {
+    /// `idle`: how long the cells keep those whom nobody looks for.
+    pub fn new(cells: Cells, idle: Duration) -> Self {
         Self {
             cells: Arc::new(cells),
             logouts: AtomicU32::new(0),
             started: Instant::now(),
+            touch_every: low_millis(TOUCH_EVERY.min(idle / 2)),
         }
     }
 
@@ -125,7 +131,7 @@ impl Seats {
         let logouts = self.logouts.load(Ordering::Acquire);
         let same_logouts = seat.logouts_seen.load(Ordering::Acquire) == logouts;
         let touched = seat.touched.load(Ordering::Relaxed);
-        if same_logouts && self.uptime().saturating_sub(touched) < TOUCH_EVERY {
+        if same_logouts && self.uptime().wrapping_sub(touched) < self.touch_every {
             return seat.cell.load_full();
         }
         self.look_up(seat)
@@ -155,8 +161,13 @@ impl Seats {
         ended
     }
 
-    /// In seconds.
     fn uptime(&self) -> u32 {
-        u32::try_from(self.started.elapsed().as_secs()).unwrap_or(u32::MAX)
+        low_millis(self.started.elapsed())
     }
+}
+
+/// Milliseconds that begin anew after 49 days: longer than anybody rests and keeps a seat.
+#[expect(clippy::cast_possible_truncation, reason = "see above")]
+fn low_millis(duration: Duration) -> u32 {
+    duration.as_millis() as u32
 }

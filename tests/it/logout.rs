@@ -5,7 +5,7 @@ use std::time::Duration;
 use qlik_token_broker::simulator::{Call, Fault, Simulator};
 use serde_json::{Value, json};
 
-use super::harness::{Broker, KEY, key_table, refused, subject, tenant, tenant_table, token};
+use super::harness::{Broker, KEY, jump, key_table, refused, subject, tenant, tenant_table, token};
 use super::portal::{Key, Portal, now};
 
 async fn setup() -> (Simulator, Portal, Broker) {
@@ -303,6 +303,24 @@ async fn a_token_that_had_to_leave_the_cache_is_ended_by_its_own_session() {
     broker.token_of("bob").await;
     assert_eq!(broker.log_out(&session, None).await, 204);
     refused(broker.ask_as(&session), 401, "session_expired").await;
+    revoked(&tenant, &first.text).await;
+}
+
+/// The cache is looked at every now and then only, while a session is in use.
+#[tokio::test]
+async fn who_is_in_use_can_be_logged_out_however_soon_others_are_forgotten() {
+    let (tenant, portal) = (tenant().await, Portal::start(Key::p256()).await);
+    let config = key_table(&["acme"]) + &portal.table() + &tenant_table("acme", &tenant.url());
+    let broker = Broker::start(&("[cache]\nidle = '20s'\n".to_owned() + &config));
+    let broker = broker.forgetting_connections();
+    let session = portal.session("ann");
+    let first = token(broker.ask_as(&session)).await;
+    for _ in 0..3 {
+        jump(8).await;
+        assert_eq!(token(broker.ask_as(&session)).await.id, first.id);
+    }
+    let ann = json!({"user_lookup": subject("ann")});
+    assert_eq!(broker.log_out(KEY, Some(ann)).await, 204);
     revoked(&tenant, &first.text).await;
 }
 
