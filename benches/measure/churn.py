@@ -1,7 +1,7 @@
 """Ten minutes of tokens that end soon, users who come and users who leave: does anything drift?"""
 
 from misses import Unpaced
-from report import count, megabytes, millis, publish, table
+from report import count, megabytes, micros, millis, publish, table
 from rounds import load
 from world import Portal, Upstream, tenant
 
@@ -25,15 +25,14 @@ def measure(lab, options):
         draw = {"first": number * minute * SLIDE, "slide": SLIDE, "users": USERS, "random": "true", "seconds": minute}
         done.append(load(lab, "churn", request, broker.port, broker.process, secret=portal.secret, issued=portal.issued, **draw))
         last = done[-1]
-        rows.append([number + 1, count(last.per_second), millis(last.p50), millis(last.p99), count(upstream.calls() - before), megabytes(last.rss)])
+        rows.append([number + 1, count(last.per_second), millis(last.p50), millis(last.p99), micros(last.cpu), count(upstream.calls() - before), megabytes(last.rss)])
         print(" | ".join(map(str, rows[-1])), flush=True)
-    memory = done[-1].rss / done[1].rss - 1
-    speed = done[-1].per_second / done[1].per_second - 1
+    change = lambda what: f"{getattr(done[-1], what) / getattr(done[1], what) - 1:+.1%}"
     publish("churn", f"""
 Tokens of {LIFE_SECONDS} s, {count(USERS)} users drawn at random, of whom {SLIDE} a second leave and as many come, a JWT each; at most {count(MAX_USERS)} are cached;
 64 connections, the tenant without a delay.
 
-{table(["minute", "requests/s", "p50", "p99", "mints", "memory"], rows)}
+{table(["minute", "requests/s", "p50", "p99", "CPU per request", "mints", "memory"], rows)}
 
-From minute two to the end: memory {memory:+.1%}, requests a second {speed:+.1%}.
+From minute two to the end: memory {change("rss")}, requests a second {change("per_second")}, CPU per request {change("cpu")}.
 """, options.write)
